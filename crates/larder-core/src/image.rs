@@ -180,7 +180,7 @@ pub enum ImageError {
         /// Of the index.
         digest: Digest,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What there is, separated by commas.
         available: String,
     },
@@ -190,9 +190,9 @@ pub enum ImageError {
         /// Of the manifest.
         digest: Digest,
         /// What was asked for.
-        wanted: Platform,
+        wanted: Box<Platform>,
         /// What it is for.
-        found: Platform,
+        found: Box<Platform>,
     },
 }
 
@@ -211,7 +211,7 @@ impl Index {
             let available: Vec<String> = platforms.map(ToString::to_string).collect();
             ImageError::NoPlatform {
                 digest: blob.descriptor.digest,
-                wanted: wanted.clone(),
+                wanted: Box::new(wanted.clone()),
                 available: if available.is_empty() { "none".to_owned() } else { available.join(", ") },
             }
         })
@@ -260,7 +260,11 @@ impl Image {
         let ImageConfig { platform, rootfs } = parse("configuration", &config)?;
         let digest = manifest.descriptor.digest;
         if !platform.serves(wanted) {
-            return Err(ImageError::OtherPlatform { digest, wanted: wanted.clone(), found: platform });
+            return Err(ImageError::OtherPlatform {
+                digest,
+                wanted: Box::new(wanted.clone()),
+                found: Box::new(platform),
+            });
         }
         if parsed.layers.len() != rootfs.diff_ids.len() {
             return Err(ImageError::LayerCount {
