@@ -121,7 +121,7 @@ layer_identity! {
 }
 
 layer_identity! {
-    /// A layer together with all layers below it (OCI image spec, "Layer ChainID"); containerd names snapshots by it.
+    /// A layer together with all layers below it (OCI image spec, "Layer `ChainID`"); containerd names snapshots by it.
     ChainId
 }
 
