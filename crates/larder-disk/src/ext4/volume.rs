@@ -1,0 +1,93 @@
+//! A file system being written: what the workers share while content streams in, and the order in which it is finished.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::content::ContentWriter;
+use super::device::{Buffer, Device, Target, WriteQueue};
+use super::geometry::usable;
+use super::metadata;
+use super::space::{Run, Space};
+use super::{BLOCK_U64, Ext4Error};
+use crate::tree::Tree;
+
+/// How far a file may grow: 1 TiB of blocks, unless more content is announced.
+const FILE_LIMIT: u64 = (1 << 40) / BLOCK_U64;
+
+/// A file system whose superblock is not written yet.
+pub(crate) struct Volume {
+    device: Arc<Device>,
+    queue: WriteQueue,
+    space: Mutex<Space>,
+}
+
+/// A finished file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// Of the file system, and of the file that holds it.
+    pub(crate) size: u64,
+    /// In use, metadata included.
+    pub(crate) used: u64,
+    pub(crate) inodes: u64,
+}
+
+impl Volume {
+    /// Begins a file system at `path`, which is written by `workers` at once; what was there is wiped.
+    pub(crate) fn create(path: &Path, target: Target, workers: usize) -> Result<Self, Ext4Error> {
+        let device = Device::open(path, target).map_err(|source| Ext4Error::Io { doing: "open", source })?;
+        device.wipe_signatures()?;
+        let device = Arc::new(device);
+        let limit = match target {
+            Target::File => FILE_LIMIT,
+            Target::Device(bytes) => usable(bytes / BLOCK_U64),
+        };
+        let queue = WriteQueue::start(&device, workers);
+        Ok(Self { device, queue, space: Mutex::new(Space::new(limit)) })
+    }
+
+    /// A worker's way to write content.
+    pub(crate) fn writer(&self) -> ContentWriter<'_> {
+        ContentWriter::new(self)
+    }
+
+    /// Writes the metadata of `tree`, whose content is all written, and at the very end the superblock.
+    pub(crate) fn finish(self, tree: &Tree, uuid: [u8; 16], journal: bool) -> Result<Finished, Ext4Error> {
+        let Self { device, queue, space } = self;
+        let space = space.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let plan = metadata::Plan { device: &device, queue: &queue, uuid, journal };
+        let (finished, superblock) = plan.write(tree, space)?;
+        queue.finish()?;
+        device.finish_at(finished.size)?;
+        device.sync()?;
+        let queue = WriteQueue::start(&device, 1);
+        metadata::write_blocks(&queue, 0, &superblock)?;
+        queue.finish()?;
+        device.sync()?;
+        Ok(finished)
+    }
+
+    pub(super) fn take(&self, blocks: u64) -> Result<Run, Ext4Error> {
+        let mut space = self.space();
+        space.take(blocks).ok_or_else(|| full(&space))
+    }
+
+    pub(super) fn give_back(&self, run: Run) {
+        self.space().give_back(run);
+    }
+
+    pub(super) fn buffer(&self) -> Result<Buffer, Ext4Error> {
+        self.queue.buffer()
+    }
+
+    pub(super) fn submit(&self, buffer: Buffer, length: usize, offset: u64) -> Result<(), Ext4Error> {
+        self.queue.submit(buffer, length, offset)
+    }
+
+    fn space(&self) -> MutexGuard<'_, Space> {
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn full(space: &Space) -> Ext4Error {
+    Ext4Error::Full { available: larder_core::ByteSize(space.limit() * BLOCK_U64) }
+}
