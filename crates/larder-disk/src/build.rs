@@ -127,7 +127,9 @@ pub enum BuildError {
         reason: String,
     },
     /// A layer's content is another than its image says.
-    #[error("image {image}: layer {layer}: its content has the diff ID {found}, not {expected} as in the image's configuration")]
+    #[error(
+        "image {image}: layer {layer}: its content has the diff ID {found}, not {expected} as in the image's configuration"
+    )]
     DiffId {
         /// An image that has the layer.
         image: String,
@@ -216,7 +218,9 @@ impl Bake<'_> {
                     while !failed.load(Ordering::Relaxed) {
                         let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
                         match self.layer(*index, &failed) {
-                            Ok(tree) => results.lock().unwrap_or_else(PoisonError::into_inner)[*index] = Some(tree),
+                            Ok(tree) => {
+                                results.lock().unwrap_or_else(PoisonError::into_inner)[*index] = Some(tree);
+                            }
                             Err(error) => {
                                 // The others notice the flag; their own errors come later and are not kept.
                                 failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
@@ -229,7 +233,12 @@ impl Bake<'_> {
         });
         match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(error) => Err(error),
-            None => Ok(results.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().flatten().collect()),
+            None => Ok(results
+                .into_inner()
+                .unwrap_or_else(PoisonError::into_inner)
+                .into_iter()
+                .flatten()
+                .collect()),
         }
     }
 
@@ -244,7 +253,7 @@ impl Bake<'_> {
             let mut writer = self.volume.writer();
             let hashed = Hashed { input: inflated, hasher: Sha256::new() };
             let unpacked = unpack(hashed, layer.parent.is_none(), &mut writer);
-            let (tree, mut rest) = unpacked.map_err(|error| self.layer_error(index, error))?;
+            let (tree, rest) = unpacked.map_err(|error| self.layer_error(index, error))?;
             let found = rest.finish().map_err(failure)?;
             if found != layer.diff_id {
                 return Err(BuildError::DiffId {
@@ -368,7 +377,8 @@ fn assemble(plan: &Plan<'_>, trees: Vec<Tree>, volume: &Volume) -> Result<(Tree,
     for (number, planned) in (1..).zip(&plan.layers) {
         let layer = planned.layer;
         let Some(mut tree) = waiting.remove(&layer.chain_id) else { continue };
-        let below: Vec<&Tree> = plan.below(layer).iter().filter_map(|chain_id| finished.get(chain_id)).collect();
+        let below: Vec<&Tree> =
+            plan.below(layer).iter().filter_map(|chain_id| finished.get(chain_id)).collect();
         inherit(&mut tree, &below);
         let listing = layout::listing_blob(listing(&tree));
         records.push(LayerRecord { chain_id: layer.chain_id, diff_id: layer.diff_id, number, listing });

@@ -11,16 +11,17 @@ mod device;
 mod directory;
 mod extents;
 mod geometry;
+mod groups;
 mod inode;
-mod metadata;
+mod nodes;
 mod space;
 mod superblock;
 mod volume;
 mod xattr;
 
 pub(crate) use content::{ContentWriter, OpenFile};
-pub(crate) use device::{Device, Target};
-pub(crate) use volume::{Finished, Volume};
+pub(crate) use device::Target;
+pub(crate) use volume::Volume;
 pub(crate) use xattr::is_storable;
 
 use crate::tree::Kind;

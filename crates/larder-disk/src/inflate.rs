@@ -63,7 +63,11 @@ fn pump(
     }
 }
 
-fn copy(input: &mut impl Read, chunks: &Sender<io::Result<Vec<u8>>>, reuse: &Receiver<Vec<u8>>) -> io::Result<()> {
+fn copy(
+    input: &mut impl Read,
+    chunks: &Sender<io::Result<Vec<u8>>>,
+    reuse: &Receiver<Vec<u8>>,
+) -> io::Result<()> {
     loop {
         let mut chunk = reuse.try_recv().unwrap_or_default();
         chunk.resize(CHUNK, 0);
@@ -152,11 +156,11 @@ mod tests {
 
     #[test]
     fn a_damaged_stream_is_an_error() {
-        let mut broken = gzip(&[7; 100_000]);
+        let mut broken = gzip(&vec![7; 100_000]);
         let last = broken.len() - 6;
         broken[last] ^= 1;
         assert!(inflated(broken).is_err());
-        let whole = gzip(&[7; 100_000]);
+        let whole = gzip(&vec![7; 100_000]);
         assert!(inflated(whole[..whole.len() - 9].to_vec()).is_err());
         assert!(inflated([whole, b"garbage".to_vec()].concat()).is_err());
     }

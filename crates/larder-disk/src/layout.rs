@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use larder_core::{
-    Blob, ChainId, Descriptor, DiffId, Digest, Image, ImageError, ImageRef, Index, IndexEntry, Manifest, ReferenceError,
-    media_type,
+    Blob, ChainId, Descriptor, DiffId, Digest, Image, ImageError, ImageRef, Index, IndexEntry, Manifest,
+    ReferenceError, media_type,
 };
 
 /// The largest metadata file that is read; the index of 10,000 images is about 5 MiB.
@@ -130,27 +130,31 @@ impl CacheDisk {
             .manifests
             .iter()
             .filter_map(|entry| Some((entry.annotations.get(CONTAINERD_NAME)?, entry)))
-            .map(|(name, entry)| read_image(root, name.parse()?, entry))
+            .map(|(name, entry)| read_image(root, &name.parse()?, entry))
             .collect::<Result<Vec<_>, _>>()?;
         for image in &images {
             let missing = |layer: &&larder_core::Layer| {
                 !layers.get(&layer.chain_id).is_some_and(|directory| root.join(directory).is_dir())
             };
             if let Some(layer) = image.layers.iter().find(missing) {
-                return Err(LayoutError::MissingLayer { image: image.reference.to_string(), chain_id: layer.chain_id });
+                return Err(LayoutError::MissingLayer {
+                    image: image.reference.to_string(),
+                    chain_id: layer.chain_id,
+                });
             }
         }
         Ok(Self { id: Digest::of(&bytes), images, layers })
     }
 }
 
-fn read_image(root: &Path, reference: ImageRef, entry: &IndexEntry) -> Result<Image, LayoutError> {
+fn read_image(root: &Path, reference: &ImageRef, entry: &IndexEntry) -> Result<Image, LayoutError> {
     let named = |source| LayoutError::Image { image: reference.to_string(), source };
     let mut blob = read_blob(root, &entry.descriptor)?;
     let mut indexes = Vec::new();
     let platform = entry.platform.clone().unwrap_or_else(larder_core::Platform::host);
     while media_type::is_index(&blob.descriptor.media_type) {
-        let next = Index::parse(&blob).and_then(|index| Ok(index.select(&blob, &platform)?.descriptor.clone()));
+        let next =
+            Index::parse(&blob).and_then(|index| Ok(index.select(&blob, &platform)?.descriptor.clone()));
         let next = read_blob(root, &next.map_err(named)?)?;
         indexes.push(std::mem::replace(&mut blob, next));
     }
@@ -213,7 +217,8 @@ pub(crate) fn write(images: &[Image], layers: &[LayerRecord]) -> (Vec<MetadataFi
     let listings = listings_manifest(&empty, layers);
     let index = index_json(images, &listings);
     let id = Digest::of(&index);
-    let image_blobs = images.iter().flat_map(|image| image.indexes.iter().chain([&image.manifest, &image.config]));
+    let image_blobs =
+        images.iter().flat_map(|image| image.indexes.iter().chain([&image.manifest, &image.config]));
     let listing_blobs = layers.iter().map(|layer| &layer.listing);
     let blobs: BTreeMap<String, Bytes> = image_blobs
         .chain(listing_blobs)
@@ -234,12 +239,15 @@ pub(crate) fn write(images: &[Image], layers: &[LayerRecord]) -> (Vec<MetadataFi
 fn snapshots_metadata(layers: &[LayerRecord]) -> Bytes {
     let lines: BTreeMap<ChainId, String> =
         layers.iter().map(|layer| (layer.chain_id, layer_directory(layer.number))).collect();
-    lines.iter().map(|(chain_id, directory)| format!("{chain_id} {directory}\n")).collect::<String>().into()
+    let lines: Vec<String> =
+        lines.iter().map(|(chain_id, directory)| format!("{chain_id} {directory}\n")).collect();
+    lines.concat().into()
 }
 
 /// The table that `ctr images ls` prints; SIZE is that of all blobs as a registry holds them.
 fn images_metadata(images: &[Image]) -> Bytes {
-    let mut rows = vec!["REF\tTYPE\tDIGEST\tSIZE\tPLATFORMS\tLABELS".split('\t').map(str::to_owned).collect()];
+    let mut rows =
+        vec!["REF\tTYPE\tDIGEST\tSIZE\tPLATFORMS\tLABELS".split('\t').map(str::to_owned).collect()];
     rows.extend(images.iter().map(|image| {
         let target = &image.target().descriptor;
         let own = [&image.manifest, &image.config].map(|blob| blob.descriptor.size);
@@ -331,7 +339,10 @@ mod tests {
         assert_eq!(parse_snapshots(good.as_bytes()).unwrap().len(), 1);
         for directory in ["snapshots/../fs", "/snapshots/1/fs", "snapshots/1/fs/..", "snapshots//fs", ""] {
             let line = format!("{chain_id} {directory}\n");
-            assert!(matches!(parse_snapshots(line.as_bytes()), Err(LayoutError::SnapshotLine { line: 1, .. })));
+            assert!(matches!(
+                parse_snapshots(line.as_bytes()),
+                Err(LayoutError::SnapshotLine { line: 1, .. })
+            ));
         }
     }
 }

@@ -62,7 +62,9 @@ pub(crate) struct Entry {
 impl Entry {
     /// Bytes of data; what is not a hole.
     pub(crate) fn data(&self) -> u64 {
-        self.segments.as_ref().map_or(self.size, |segments| segments.iter().map(|segment| segment.length).sum())
+        self.segments
+            .as_ref()
+            .map_or(self.size, |segments| segments.iter().map(|segment| segment.length).sum())
     }
 }
 
@@ -171,7 +173,7 @@ impl<R: BufRead> TarReader<R> {
     fn header(&mut self) -> Result<Option<Header>, TarError> {
         let Some(block) = self.block()? else { return Ok(None) };
         if block.iter().any(|byte| *byte != 0) {
-            return Header::parse(block).map(Some);
+            return Header::parse(&block).map(Some);
         }
         match self.block()? {
             Some(second) if second.iter().any(|byte| *byte != 0) => Err(TarError::Header),

@@ -166,7 +166,13 @@ impl Tree {
 
     /// Puts a new node into `directory`, in the place of whatever had the name.
     #[expect(clippy::cast_possible_truncation, reason = "a tar of 2^32 entries is over 2 TB of headers")]
-    pub(crate) fn insert(&mut self, directory: NodeId, name: &[u8], attributes: Attributes, kind: Kind) -> NodeId {
+    pub(crate) fn insert(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        attributes: Attributes,
+        kind: Kind,
+    ) -> NodeId {
         let id = NodeId(self.nodes.len() as u32);
         self.nodes.push(Node { attributes, kind, links: 0 });
         self.link(directory, name, id);
@@ -228,15 +234,23 @@ impl Tree {
 
     /// Every node that has a name, once, with its first path: directories before what they hold, names in byte order.
     pub(crate) fn walk(&self) -> Walk<'_> {
-        Walk { tree: self, stack: vec![(NodeId::ROOT, None)], path: Vec::new(), seen: vec![false; self.nodes.len()] }
+        Walk {
+            tree: self,
+            stack: vec![(NodeId::ROOT, None)],
+            path: Vec::new(),
+            seen: vec![false; self.nodes.len()],
+        }
     }
 }
+
+/// A node to visit, the length of its parent's path, and its name; the root has none.
+type Pending<'a> = (NodeId, Option<(usize, &'a [u8])>);
 
 /// A depth-first walk; see [`Tree::walk`].
 pub(crate) struct Walk<'a> {
     tree: &'a Tree,
-    /// What is still to visit: a node, and under which parent path length and name.
-    stack: Vec<(NodeId, Option<(usize, &'a [u8])>)>,
+    /// What is still to visit.
+    stack: Vec<Pending<'a>>,
     path: Vec<u8>,
     seen: Vec<bool>,
 }
@@ -266,7 +280,8 @@ impl<'a> Iterator for Walk<'a> {
         let node = self.tree.node(id);
         if let Some(directory) = node.directory() {
             let length = self.path.len();
-            self.stack.extend(directory.entries.iter().rev().map(|(name, id)| (*id, Some((length, &**name)))));
+            self.stack
+                .extend(directory.entries.iter().rev().map(|(name, id)| (*id, Some((length, &**name)))));
         }
         let again = std::mem::replace(&mut self.seen[id.index()], true);
         Some(Visit { id, node, path: self.path.clone(), again })
@@ -305,7 +320,15 @@ mod tests {
         tree.graft(place, b"fs", layer);
         assert_eq!(
             paths(&tree),
-            ["", "snapshots", "snapshots/1", "snapshots/1/fs", "snapshots/1/fs/etc", "snapshots/1/fs/etc/x", "snapshots/1/fs/etc/y"]
+            [
+                "",
+                "snapshots",
+                "snapshots/1",
+                "snapshots/1/fs",
+                "snapshots/1/fs/etc",
+                "snapshots/1/fs/etc/x",
+                "snapshots/1/fs/etc/y"
+            ]
         );
         assert_eq!(tree.walk().filter(|visit| visit.again).count(), 1);
     }

@@ -1,5 +1,7 @@
 //! Disks from layers in memory, judged by e2fsck and by a second, independent ext4 reader.
 
+#![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
+
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Cursor, Write};
 use std::path::Path;
@@ -67,7 +69,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// An image of `layers`, gzip; its blobs go to `blobs`.
 fn image(blobs: &mut Blobs, name: &str, layers: &[Vec<u8>]) -> Image {
     let diff_ids: Vec<DiffId> = layers.iter().map(|layer| DiffId(Digest::of(layer))).collect();
-    let config = serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
+    let config =
+        serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
     let config = Blob::new(media_type::OCI_CONFIG, config.to_string());
     let descriptors = layers.iter().map(|layer| {
         let blob = Blob::new(media_type::OCI_LAYER_GZIP, gzip(layer));
@@ -88,7 +91,8 @@ fn bake(images: &[Image], blobs: &Blobs, output: &Path) -> Result<BuildReport, B
 
 fn e2fsck(disk: &Path) {
     let output = Command::new("/sbin/e2fsck").arg("-fn").arg(disk).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     assert!(!said.contains("Fix? no") && !said.contains("WARNING"), "{said}");
 }
@@ -120,10 +124,8 @@ fn a_disk_is_clean_and_a_second_reader_finds_everything() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("disk.img");
     let mut blobs = Blobs::default();
-    let images = [
-        image(&mut blobs, "one", &[layer(base), layer(upper)]),
-        image(&mut blobs, "two", &[layer(base)]),
-    ];
+    let images =
+        [image(&mut blobs, "one", &[layer(base), layer(upper)]), image(&mut blobs, "two", &[layer(base)])];
     let report = bake(&images, &blobs, &path).unwrap();
     assert_eq!((report.layers, report.layer_uses), (2, 3));
     assert_eq!(std::fs::metadata(&path).unwrap().len(), report.size);
@@ -156,14 +158,16 @@ fn the_metadata_is_read_back_from_a_mounted_disk() {
     // Without a mount: debugfs copies everything out.
     let out = directory.path().join("out");
     std::fs::create_dir(&out).unwrap();
-    let rdump = Command::new("/sbin/debugfs").arg("-R").arg(format!("rdump / {}", out.display())).arg(&path).output();
+    let rdump =
+        Command::new("/sbin/debugfs").arg("-R").arg(format!("rdump / {}", out.display())).arg(&path).output();
     assert!(rdump.unwrap().status.success());
     let disk = CacheDisk::read(&out).unwrap();
     assert_eq!(disk.id, report.id);
     assert_eq!(disk.images, images);
     assert_eq!(disk.layers.len(), 2);
 
-    std::fs::write(out.join(format!("blobs/sha256/{}", images[0].config.descriptor.digest.hex())), "{}").unwrap();
+    std::fs::write(out.join(format!("blobs/sha256/{}", images[0].config.descriptor.digest.hex())), "{}")
+        .unwrap();
     assert!(matches!(CacheDisk::read(&out), Err(larder_disk::LayoutError::Digest { .. })));
 }
 
@@ -192,10 +196,16 @@ fn a_bad_layer_leaves_nothing_behind() {
         error
     };
     assert!(matches!(failed(&[wrong], &blobs), BuildError::DiffId { .. }));
-    blobs.0.insert(absent.descriptor.digest, gzip(b"no tar at all, but long enough to be taken for a header, if one").to_vec());
+    blobs.0.insert(
+        absent.descriptor.digest,
+        gzip(b"no tar at all, but long enough to be taken for a header, if one"),
+    );
     let broken = image(&mut Blobs::default(), "wrong", &[layer(upper)]);
     let error = failed(&[good.clone(), broken], &blobs).to_string();
-    assert!(error.contains("docker.io/library/wrong:latest") && error.contains(&absent.descriptor.digest.to_string()));
+    assert!(
+        error.contains("docker.io/library/wrong:latest")
+            && error.contains(&absent.descriptor.digest.to_string())
+    );
     blobs.0.clear();
     assert!(matches!(failed(&[good], &blobs), BuildError::Source { .. }));
 }

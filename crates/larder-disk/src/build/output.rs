@@ -157,7 +157,8 @@ mod tests {
             } else {
                 drop(output);
             }
-            let left: Vec<_> = fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let left: Vec<_> =
+                fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert_eq!(left.len(), usize::from(commit), "{left:?}");
         }
         assert!(matches!(Output::open(directory.path(), false), Err(OutputError::Kind { .. })));

@@ -25,7 +25,8 @@ impl<'a> Plan<'a> {
             return Err(BuildError::NoImages);
         }
         let mut by_name: BTreeMap<String, &Image> = BTreeMap::new();
-        let (mut unique, mut layers, mut seen, mut parents) = (vec![], vec![], BTreeSet::new(), BTreeMap::new());
+        let (mut unique, mut layers, mut seen, mut parents) =
+            (vec![], vec![], BTreeSet::new(), BTreeMap::new());
         for image in images {
             let name = image.reference.to_string();
             let (new, first) = (image.manifest.descriptor.digest, by_name.get(&name));

@@ -26,7 +26,8 @@ const SIGNATURES: [(&str, usize, &[u8]); 17] = [
 
 /// What `start`, the first bytes of a device, belongs to.
 pub(super) fn recognise(start: &[u8]) -> Option<&'static str> {
-    let matches = |(_, offset, magic): &&(&str, usize, &[u8])| start.get(*offset..*offset + magic.len()) == Some(magic);
+    let matches =
+        |(_, offset, magic): &&(&str, usize, &[u8])| start.get(*offset..*offset + magic.len()) == Some(magic);
     SIGNATURES.iter().find(matches).map(|(name, ..)| *name)
 }
 

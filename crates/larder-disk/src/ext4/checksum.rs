@@ -1,4 +1,4 @@
-//! crc32c as ext4 uses it (metadata_csum): seeded, and without the final inversion.
+//! crc32c as ext4 uses it (`metadata_csum`): seeded, and without the final inversion.
 
 use super::put;
 

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::device::{BUFFER, Buffer};
+use super::device::Appender;
 use super::space::Run;
 use super::volume::Volume;
 use super::{BLOCK, BLOCK_U64, Ext4Error};
@@ -23,10 +23,7 @@ static ZEROS: [u8; BLOCK] = [0; BLOCK];
 pub(crate) struct ContentWriter<'a> {
     volume: &'a Volume,
     zone: Run,
-    buffer: Option<Buffer>,
-    filled: usize,
-    /// Where the buffer's first byte goes.
-    offset: u64,
+    out: Appender<'a>,
 }
 
 /// A file whose content is being written.
@@ -48,7 +45,7 @@ impl OpenFile {
 
 impl<'a> ContentWriter<'a> {
     pub(crate) fn new(volume: &'a Volume) -> Self {
-        Self { volume, zone: 0..0, buffer: None, filled: 0, offset: 0 }
+        Self { volume, zone: 0..0, out: volume.appender() }
     }
 
     /// Appends `data` to `file`.
@@ -61,7 +58,7 @@ impl<'a> ContentWriter<'a> {
             let contiguous = (file.run.end - file.run.start) * BLOCK_U64 - within as u64;
             let length = data.len().min(usize::try_from(contiguous).unwrap_or(usize::MAX));
             let (now, later) = data.split_at(length);
-            self.append(file.run.start * BLOCK_U64 + within as u64, now)?;
+            self.out.put(file.run.start * BLOCK_U64 + within as u64, now)?;
             file.advance(length)?;
             data = later;
         }
@@ -95,7 +92,7 @@ impl<'a> ContentWriter<'a> {
     pub(crate) fn finish(mut self) -> Result<(), Ext4Error> {
         let zone = mem::take(&mut self.zone);
         self.volume.give_back(zone);
-        self.flush()
+        self.out.flush()
     }
 
     fn zeros(&mut self, file: &mut OpenFile, length: u64) -> Result<(), Ext4Error> {
@@ -121,38 +118,6 @@ impl<'a> ContentWriter<'a> {
             self.zone.start = run.start;
         } else {
             self.volume.give_back(run);
-        }
-    }
-
-    /// Puts `data` at byte `offset` of the disk, by way of the buffer.
-    fn append(&mut self, offset: u64, mut data: &[u8]) -> Result<(), Ext4Error> {
-        if offset != self.offset + self.filled as u64 {
-            self.flush()?;
-            self.offset = offset;
-        }
-        while !data.is_empty() {
-            let buffer = match &mut self.buffer {
-                Some(buffer) => buffer,
-                none => none.insert(self.volume.buffer()?),
-            };
-            let length = data.len().min(BUFFER - self.filled);
-            let (now, later) = data.split_at(length);
-            buffer[self.filled..self.filled + length].copy_from_slice(now);
-            self.filled += length;
-            data = later;
-            if self.filled == BUFFER {
-                self.flush()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Ext4Error> {
-        let (offset, filled) = (self.offset, mem::take(&mut self.filled));
-        self.offset += filled as u64;
-        match self.buffer.take() {
-            Some(buffer) => self.volume.submit(buffer, filled, offset),
-            None => Ok(()),
         }
     }
 }

@@ -101,7 +101,12 @@ impl Device {
         let mut reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner);
         if end > *reserved {
             let upto = end.next_multiple_of(GROW);
-            match rustix::fs::fallocate(&self.file, rustix::fs::FallocateFlags::empty(), *reserved, upto - *reserved) {
+            match rustix::fs::fallocate(
+                &self.file,
+                rustix::fs::FallocateFlags::empty(),
+                *reserved,
+                upto - *reserved,
+            ) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.file.set_len(upto)?,
                 Err(error) => return Err(error.into()),
@@ -226,7 +231,58 @@ impl Drop for WriteQueue {
     }
 }
 
+/// Collects what is next to each other on the device into large writes.
+pub(super) struct Appender<'a> {
+    queue: &'a WriteQueue,
+    buffer: Option<Buffer>,
+    filled: usize,
+    /// Where the buffer's first byte goes.
+    offset: u64,
+}
+
+impl<'a> Appender<'a> {
+    pub(super) fn new(queue: &'a WriteQueue) -> Self {
+        Self { queue, buffer: None, filled: 0, offset: 0 }
+    }
+
+    /// Puts `data` at byte `offset` of the device. What is put elsewhere than behind the bytes before must begin a block, and
+    /// they must have ended one.
+    pub(super) fn put(&mut self, offset: u64, mut data: &[u8]) -> Result<(), Ext4Error> {
+        if offset != self.offset + self.filled as u64 {
+            self.flush()?;
+            self.offset = offset;
+        }
+        while !data.is_empty() {
+            let buffer = match &mut self.buffer {
+                Some(buffer) => buffer,
+                none => none.insert(self.queue.buffer()?),
+            };
+            let length = data.len().min(BUFFER - self.filled);
+            let (now, later) = data.split_at(length);
+            buffer[self.filled..self.filled + length].copy_from_slice(now);
+            self.filled += length;
+            data = later;
+            if self.filled == BUFFER {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what is collected.
+    pub(super) fn flush(&mut self) -> Result<(), Ext4Error> {
+        let (offset, filled) = (self.offset, std::mem::take(&mut self.filled));
+        self.offset += filled as u64;
+        match self.buffer.take() {
+            Some(buffer) => self.queue.submit(buffer, filled, offset),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Every worker that meets the failure reports it, and `io::Error` has no `Clone`.
 fn copy_of(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+    error
+        .raw_os_error()
+        .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
 }

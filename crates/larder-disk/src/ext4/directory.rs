@@ -81,7 +81,7 @@ fn leaf(inode_seed: u32, entries: &[Entry<'_>]) -> Vec<u8> {
         at += length;
     }
     let tail = BLOCK - TAIL;
-    put(&mut block, tail + 4, [TAIL as u8, 0, 0, TAIL_TYPE]);
+    put(&mut block, tail + 4, [12, 0, 0, TAIL_TYPE]);
     let sum = raw(inode_seed, &block[..tail]);
     put(&mut block, tail + 8, sum.to_le_bytes());
     block
@@ -96,11 +96,15 @@ fn hash_tree(inode_seed: u32, dots: [Entry<'_>; 2], entries: &[Entry<'_>]) -> Ve
     let first_leaf = 1 + inner;
     // An odd hash says that its first names have the same hash as the last ones of the block before.
     let mut previous = None;
-    let index: Vec<(u32, usize)> = leaves.iter().enumerate().map(|(number, leaf)| {
-        let continued = u32::from(previous == Some(leaf[0].0));
-        previous = leaf.last().map(|(hash, _)| *hash);
-        (leaf[0].0 | continued, first_leaf + number)
-    }).collect();
+    let index: Vec<(u32, usize)> = leaves
+        .iter()
+        .enumerate()
+        .map(|(number, leaf)| {
+            let continued = u32::from(previous == Some(leaf[0].0));
+            previous = leaf.last().map(|(hash, _)| *hash);
+            (leaf[0].0 | continued, first_leaf + number)
+        })
+        .collect();
     let nodes: Vec<&[(u32, usize)]> = if inner > 0 { index.chunks(IN_NODE).collect() } else { Vec::new() };
     let top: Vec<(u32, usize)> = if inner > 0 {
         nodes.iter().enumerate().map(|(number, node)| (node[0].0, 1 + number)).collect()
@@ -150,7 +154,10 @@ fn inner_node(inode_seed: u32, index: &[(u32, usize)]) -> Vec<u8> {
 }
 
 /// The first entry's hash is implied; its place holds the limit and the count.
-#[expect(clippy::cast_possible_truncation, reason = "at most 510 entries a node, and 2^18 blocks a directory")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "at most 510 entries a node, and 2^18 blocks a directory"
+)]
 fn write_index(inode_seed: u32, block: &mut [u8], first: usize, limit: usize, index: &[(u32, usize)]) {
     for (slot, (hash, child)) in index.iter().enumerate() {
         put(block, first + slot * 8, hash.to_le_bytes());
@@ -217,7 +224,11 @@ mod tests {
     #[test]
     fn names_hash_as_debugfs_says() {
         // debugfs -R "dx_hash -h half_md4 NAME"
-        let table = [("a", 0xd5fa_7d7a), ("etc", 0x0cf6_5492), ("a-name-that-is-longer-than-thirty-two-bytes.txt", 0x64c3_37ba_u32)];
+        let table = [
+            ("a", 0xd5fa_7d7a),
+            ("etc", 0x0cf6_5492),
+            ("a-name-that-is-longer-than-thirty-two-bytes.txt", 0x64c3_37ba_u32),
+        ];
         for (name, expected) in table {
             assert_eq!(format!("{:#x}", hash(name.as_bytes())), format!("{expected:#x}"), "{name}");
         }

@@ -103,8 +103,9 @@ mod tests {
     #[test]
     fn every_extent_is_below_the_root() {
         let seed = Seed::new(&[1; 16]);
-        let extents: Vec<Extent> =
-            (0..2000_u32).map(|n| Extent { logical: n * 2, length: 1, physical: 1000 + u64::from(n) }).collect();
+        let extents: Vec<Extent> = (0..2000_u32)
+            .map(|n| Extent { logical: n * 2, length: 1, physical: 1000 + u64::from(n) })
+            .collect();
         let places: Vec<u64> = (0..blocks_needed(extents.len()) as u64).map(|n| 9000 + n).collect();
         let (root, blocks) = build(seed, 12, &extents, &places);
         assert_eq!(blocks.iter().map(|(place, _)| *place).collect::<Vec<_>>(), places);

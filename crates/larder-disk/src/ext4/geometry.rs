@@ -9,9 +9,9 @@ pub(super) const DESCRIPTOR: u64 = 64;
 /// Inodes that one bitmap block counts.
 pub(super) const MAX_INODES_PER_GROUP: u64 = BLOCK_U64 * 8;
 /// Bytes of an inode.
-pub(super) const INODE: u64 = 256;
+pub(super) const INODE: usize = 256;
 /// Inodes in a block of the inode table.
-pub(super) const INODES_PER_BLOCK: u64 = BLOCK_U64 / INODE;
+pub(super) const INODES_PER_BLOCK: u64 = BLOCK_U64 / INODE as u64;
 
 /// Whether `group` has a copy of the superblock (`sparse_super`): 0, 1 and the powers of 3, 5 and 7.
 pub(super) fn has_superblock(group: u64) -> bool {

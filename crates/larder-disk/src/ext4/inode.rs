@@ -9,13 +9,13 @@ use crate::tree::{Attributes, Time};
 /// Bytes of fields behind the first 128 (`i_extra_isize`).
 const EXTRA: u16 = 32;
 /// What is left for extended attributes.
-pub(super) const XATTR_ROOM: usize = INODE as usize - 128 - EXTRA as usize;
+pub(super) const XATTR_ROOM: usize = INODE - 128 - EXTRA as usize;
 
 const FLAG_INDEX: u32 = 0x1000;
 const FLAG_EXTENTS: u32 = 0x8_0000;
 
 /// An encoded inode.
-pub(super) type Bytes = [u8; INODE as usize];
+pub(super) type Bytes = [u8; INODE];
 
 /// What `i_block` holds.
 #[derive(Clone, Copy, Debug)]
@@ -25,10 +25,7 @@ pub(super) enum Map {
     /// A symlink's target of less than 60 bytes.
     Inline(Root),
     /// A device's number.
-    Device {
-        major: u32,
-        minor: u32,
-    },
+    Device { major: u32, minor: u32 },
     /// Nothing: a fifo.
     Nothing,
 }
@@ -53,7 +50,7 @@ pub(super) struct Fields<'a> {
 /// Encodes inode `number`.
 pub(super) fn encode(seed: Seed, number: u32, fields: &Fields<'_>) -> Bytes {
     let Attributes { mode, uid, gid, mtime, xattrs: _ } = fields.attributes;
-    let mut inode: Bytes = [0; INODE as usize];
+    let mut inode: Bytes = [0; INODE];
     let (uid_low, uid_high) = halves(*uid);
     let (gid_low, gid_high) = halves(*gid);
     put(&mut inode, 0x00, (fields.mode_type | mode).to_le_bytes());
@@ -107,7 +104,7 @@ fn encode_time(time: Time) -> ([u8; 4], [u8; 4]) {
     let seconds = time.seconds.clamp(i64::from(i32::MIN), i64::from(i32::MIN) + (1 << 34) - 1);
     #[expect(clippy::cast_possible_truncation, reason = "the low bits; the next two are in the epoch")]
     let low = seconds as i32;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 3 after the clamp")]
+    #[expect(clippy::cast_sign_loss, reason = "0 to 3 after the clamp")]
     let epoch = ((seconds - i64::from(low)) >> 32) as u32;
     (low.to_le_bytes(), (epoch | time.nanoseconds << 2).to_le_bytes())
 }

@@ -90,13 +90,15 @@ impl Space {
 
     /// The run that begins at the first block never handed out, up to the next copy of the superblock.
     fn front(&self) -> Run {
-        let copy = |group: u64| has_superblock(group).then_some(group * GROUP..group * GROUP + 1 + self.descriptors);
+        let copy =
+            |group: u64| has_superblock(group).then_some(group * GROUP..group * GROUP + 1 + self.descriptors);
         let group = self.next / GROUP;
         let start = match copy(group) {
             Some(copy) if copy.contains(&self.next) => copy.end,
             _ => self.next,
         };
-        let end = (group + 1..=groups(self.limit)).find(|group| has_superblock(*group)).map(|group| group * GROUP);
+        let end =
+            (group + 1..=groups(self.limit)).find(|group| has_superblock(*group)).map(|group| group * GROUP);
         start.min(self.limit)..end.unwrap_or(self.limit).min(self.limit)
     }
 }
@@ -111,10 +113,14 @@ mod tests {
         let mut taken = vec![false; usize::try_from(space.limit()).unwrap()];
         while let Some(run) = space.take(3000) {
             for block in run {
-                assert!(!std::mem::replace(&mut taken[usize::try_from(block).unwrap()], true), "block {block} twice");
+                assert!(
+                    !std::mem::replace(&mut taken[usize::try_from(block).unwrap()], true),
+                    "block {block} twice"
+                );
             }
         }
-        let free: Vec<u64> = (0..space.limit()).filter(|block| !taken[usize::try_from(*block).unwrap()]).collect();
+        let free: Vec<u64> =
+            (0..space.limit()).filter(|block| !taken[usize::try_from(*block).unwrap()]).collect();
         let copies: Vec<u64> =
             [0, 1, 3, 5, 7, 9].into_iter().flat_map(|group| [group * GROUP, group * GROUP + 1]).collect();
         assert_eq!(free, copies);

@@ -46,7 +46,10 @@ pub(super) struct Superblock {
 
 impl Superblock {
     /// The 1024 bytes as `group` keeps them.
-    #[expect(clippy::cast_possible_truncation, reason = "halves of numbers, and group numbers, which have 32 bits")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "halves of numbers, and group numbers, which have 32 bits"
+    )]
     pub(super) fn encode(&self, group: u64) -> [u8; 1024] {
         let mut block = [0; 1024];
         let mut word = |at: usize, value: u32| put(&mut block, at, value.to_le_bytes());
@@ -88,22 +91,22 @@ impl Superblock {
         put(&mut block, 0x174, [4]);
         put(&mut block, 0x175, [1]);
         if let Some(journal) = &self.journal {
-            self.put_journal(&mut block, journal);
+            put_journal(&mut block, journal);
         }
         let sum = raw(!0, &block[..0x3fc]);
         put(&mut block, 0x3fc, sum.to_le_bytes());
         block
     }
+}
 
-    /// The journal's inode number, and a copy of where it is for e2fsck.
-    fn put_journal(&self, block: &mut [u8; 1024], journal: &Journal) {
-        put(block, 0xe0, JOURNAL_INODE.to_le_bytes());
-        put(block, 0xfd, [1]);
-        put(block, 0x10c, journal.map);
-        let size = journal.size.to_le_bytes();
-        put(block, 0x10c + 60, [size[4], size[5], size[6], size[7]]);
-        put(block, 0x10c + 64, [size[0], size[1], size[2], size[3]]);
-    }
+/// The journal's inode number, and a copy of where it is for e2fsck.
+fn put_journal(block: &mut [u8; 1024], journal: &Journal) {
+    put(block, 0xe0, JOURNAL_INODE.to_le_bytes());
+    put(block, 0xfd, [1]);
+    put(block, 0x10c, journal.map);
+    let size = journal.size.to_le_bytes();
+    put(block, 0x10c + 60, [size[4], size[5], size[6], size[7]]);
+    put(block, 0x10c + 64, [size[0], size[1], size[2], size[3]]);
 }
 
 /// A group's descriptor.
@@ -157,7 +160,9 @@ pub(super) fn journal_superblock(blocks: u32, uuid: &[u8; 16]) -> Vec<u8> {
     #[expect(clippy::cast_possible_truncation, reason = "4096")]
     let size = BLOCK as u32;
     // Magic; type; then block size, length, first block of the log and first transaction. The log starts at 0: it is empty.
-    for (at, value) in [(0x00, 0xc03b_3998_u32), (0x04, 4), (0x0c, size), (0x10, blocks), (0x14, 1), (0x18, 1)] {
+    for (at, value) in
+        [(0x00, 0xc03b_3998_u32), (0x04, 4), (0x0c, size), (0x10, blocks), (0x14, 1), (0x18, 1)]
+    {
         put(&mut block, at, value.to_be_bytes());
     }
     put(&mut block, 0x30, *uuid);

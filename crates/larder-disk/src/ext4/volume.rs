@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::content::ContentWriter;
-use super::device::{Buffer, Device, Target, WriteQueue};
+use super::device::{Appender, Device, Target, WriteQueue};
 use super::geometry::usable;
-use super::metadata;
+use super::groups::Groups;
+use super::nodes::Nodes;
 use super::space::{Run, Space};
 use super::{BLOCK_U64, Ext4Error};
 use crate::tree::Tree;
@@ -54,13 +55,15 @@ impl Volume {
     pub(crate) fn finish(self, tree: &Tree, uuid: [u8; 16], journal: bool) -> Result<Finished, Ext4Error> {
         let Self { device, queue, space } = self;
         let space = space.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let plan = metadata::Plan { device: &device, queue: &queue, uuid, journal };
-        let (finished, superblock) = plan.write(tree, space)?;
+        let (nodes, journal) = Nodes::write(tree, &queue, space, &uuid, journal)?;
+        let (finished, superblock) = Groups::new(nodes, device.target(), uuid, journal).write()?;
         queue.finish()?;
         device.finish_at(finished.size)?;
         device.sync()?;
         let queue = WriteQueue::start(&device, 1);
-        metadata::write_blocks(&queue, 0, &superblock)?;
+        let mut out = Appender::new(&queue);
+        out.put(0, &superblock)?;
+        out.flush()?;
         queue.finish()?;
         device.sync()?;
         Ok(finished)
@@ -75,12 +78,8 @@ impl Volume {
         self.space().give_back(run);
     }
 
-    pub(super) fn buffer(&self) -> Result<Buffer, Ext4Error> {
-        self.queue.buffer()
-    }
-
-    pub(super) fn submit(&self, buffer: Buffer, length: usize, offset: u64) -> Result<(), Ext4Error> {
-        self.queue.submit(buffer, length, offset)
+    pub(super) fn appender(&self) -> Appender<'_> {
+        Appender::new(&self.queue)
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {

@@ -104,7 +104,10 @@ impl Attribute {
         })
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "names have at most 255 bytes, values at most a block")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "names have at most 255 bytes, values at most a block"
+    )]
     fn write_entry(&self, area: &mut [u8], at: usize, value_offset: usize) {
         area[at] = self.name.len() as u8;
         area[at + 1] = self.index;

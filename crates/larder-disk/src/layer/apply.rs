@@ -84,9 +84,10 @@ pub(crate) fn unpack<R: BufRead>(
     let mut reader = TarReader::new(input);
     while let Some(entry) = reader.next_entry()? {
         layer.apply(&entry, &mut reader).map_err(|failure| match failure {
-            Failure::Entry(reason) => {
-                LayerError::Entry { path: String::from_utf8_lossy(&entry.path).escape_debug().to_string(), reason }
-            }
+            Failure::Entry(reason) => LayerError::Entry {
+                path: String::from_utf8_lossy(&entry.path).escape_debug().to_string(),
+                reason,
+            },
             Failure::Layer(error) => error,
         })?;
     }
@@ -161,7 +162,8 @@ impl Layer<'_, '_> {
         }
         let mut pending = vec![directory];
         while let Some(id) = pending.pop() {
-            let entries = self.tree.node(id).directory().map(|directory| directory.entries.clone()).unwrap_or_default();
+            let entries =
+                self.tree.node(id).directory().map(|directory| directory.entries.clone()).unwrap_or_default();
             for (name, child) in entries {
                 match self.tree.node(child).directory().map(|directory| directory.inherits) {
                     Some(Inherits::Everything) => self.tree.remove(id, &name),
@@ -215,7 +217,8 @@ impl Layer<'_, '_> {
     ) -> Result<(), EntryError> {
         let missing = || EntryError::LinkTarget(String::from_utf8_lossy(&entry.link).into_owned());
         // Archivers write the targets of links with a leading slash too; they are counted from the layer's root.
-        let relative = entry.link.iter().position(|byte| *byte != b'/').map_or(&b""[..], |start| &entry.link[start..]);
+        let relative =
+            entry.link.iter().position(|byte| *byte != b'/').map_or(&b""[..], |start| &entry.link[start..]);
         let names = path::components(relative)?;
         let (target_name, parents) = names.split_last().ok_or_else(missing)?;
         // The name itself goes first, whatever it was: a link to itself finds nothing.
@@ -242,7 +245,11 @@ impl Layer<'_, '_> {
         Ok(())
     }
 
-    fn content<R: BufRead>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<Content, LayerError> {
+    fn content<R: BufRead>(
+        &mut self,
+        entry: &Entry,
+        reader: &mut TarReader<R>,
+    ) -> Result<Content, LayerError> {
         let mut file = OpenFile::new(entry.data());
         let mut hasher = blake3::Hasher::new();
         let writer = &mut *self.writer;
@@ -298,7 +305,7 @@ fn hole(
 fn attributes(entry: &Entry) -> Result<Attributes, EntryError> {
     let owner = || EntryError::Owner(entry.uid, entry.gid);
     let mut attributes = Attributes {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "twelve bits are left")]
+        #[expect(clippy::cast_sign_loss, reason = "twelve bits are left")]
         mode: (entry.mode & 0o7777) as u16,
         uid: u32::try_from(entry.uid).map_err(|_| owner())?,
         gid: u32::try_from(entry.gid).map_err(|_| owner())?,

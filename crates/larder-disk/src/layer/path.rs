@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn links_of_the_layer_are_followed_inside_it() {
-        let mut tree = with_links(&[("lib", "usr/lib"), ("abs", "/usr/lib"), ("out", "../etc"), ("loop", "loop")]);
+        let mut tree =
+            with_links(&[("lib", "usr/lib"), ("abs", "/usr/lib"), ("out", "../etc"), ("loop", "loop")]);
         let usr_lib = make_directory(&mut tree, &[b"lib"]).unwrap();
         assert_eq!(make_directory(&mut tree, &[b"usr", b"lib"]), Ok(usr_lib));
         assert_eq!(make_directory(&mut tree, &[b"abs"]), Ok(usr_lib));

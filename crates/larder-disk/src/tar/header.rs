@@ -36,10 +36,12 @@ const GNU: &[u8] = b"ustar  \0";
 
 impl Header {
     /// Checks the sum of all bytes, with the sum's own place as blanks; some old programs added signed bytes.
-    pub(super) fn parse(block: [u8; BLOCK]) -> Result<Self, TarError> {
-        let header = Self(block);
+    pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, TarError> {
+        let header = Self(*block);
         let sum = header.number(148..156)?;
-        let bytes = || header.0.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
+        let bytes = || {
+            header.0.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte })
+        };
         let unsigned: i64 = bytes().map(i64::from).sum();
         let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
         if sum == unsigned || sum == signed { Ok(header) } else { Err(TarError::Header) }
@@ -143,7 +145,9 @@ fn parse_octal(field: &[u8]) -> Result<i64, TarError> {
     let start = field.iter().position(|byte| !blank(byte)).unwrap_or(field.len());
     let end = field.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);
     until_nul(&field[start..end]).iter().try_fold(0_i64, |value, digit| match digit {
-        b'0'..=b'7' => value.checked_mul(8).map(|value| value + i64::from(digit - b'0')).ok_or(TarError::Header),
+        b'0'..=b'7' => {
+            value.checked_mul(8).map(|value| value + i64::from(digit - b'0')).ok_or(TarError::Header)
+        }
         _ => Err(TarError::Header),
     })
 }

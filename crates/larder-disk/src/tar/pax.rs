@@ -76,7 +76,8 @@ impl Records {
         if records.is_empty() {
             return Ok(None);
         }
-        let in_order = records.iter().enumerate().all(|(at, (key, _))| key.ends_with(b"offset") == (at % 2 == 0));
+        let in_order =
+            records.iter().enumerate().all(|(at, (key, _))| key.ends_with(b"offset") == (at % 2 == 0));
         if !in_order {
             return Err(TarError::Sparse);
         }
@@ -138,7 +139,9 @@ fn time(text: &[u8]) -> Result<Time, TarError> {
     let nanoseconds = digits.take(9).fold(0, |value, digit| value * 10 + digit);
     // Before 1970 the fraction counts backwards.
     Ok(match whole.first() {
-        Some(b'-') if nanoseconds > 0 => Time { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds },
+        Some(b'-') if nanoseconds > 0 => {
+            Time { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds }
+        }
         _ => Time { seconds, nanoseconds },
     })
 }
@@ -164,7 +167,16 @@ mod tests {
 
     #[test]
     fn malformed_records_are_refused() {
-        for text in [&b"5 a=b"[..], b"99 a=b\n", b"0 a=b\n", b"6 a=b\nx", b"5 =b\n", b"a=b\n", b"6 a\0=\n", b"10 path=\0\0\n"] {
+        for text in [
+            &b"5 a=b"[..],
+            b"99 a=b\n",
+            b"0 a=b\n",
+            b"6 a=b\nx",
+            b"5 =b\n",
+            b"a=b\n",
+            b"6 a\0=\n",
+            b"10 path=\0\0\n",
+        ] {
             assert!(Records::parse(text).is_err(), "{text:?}");
         }
         assert_eq!(Records::parse(b"6 a=b\n7 a==c\n").unwrap().get(b"a"), Some(&b"=c"[..]));

@@ -39,8 +39,12 @@ fn entries_come_with_their_content_and_long_names() {
         tar.append_data(&mut header(tar::EntryType::Regular, 5), "a/b", &b"hello"[..]).unwrap();
         tar.append_data(&mut header(tar::EntryType::Regular, 1024), &long, &[7; 1024][..]).unwrap();
         tar.append_link(&mut header(tar::EntryType::Symlink, 0), "link", format!("/{long}")).unwrap();
-        tar.append_pax_extensions([("SCHILY.xattr.user.k", &b"v\0w"[..]), ("mtime", b"5.25"), ("uid", b"100000")])
-            .unwrap();
+        tar.append_pax_extensions([
+            ("SCHILY.xattr.user.k", &b"v\0w"[..]),
+            ("mtime", b"5.25"),
+            ("uid", b"100000"),
+        ])
+        .unwrap();
         tar.append_data(&mut header(tar::EntryType::Directory, 0), "dir/", &b""[..]).unwrap();
     });
     let all = entries(&bytes).unwrap();
@@ -63,7 +67,9 @@ fn entries_come_with_their_content_and_long_names() {
 
 #[test]
 fn an_archive_may_end_without_its_blocks_of_zeros_but_not_inside_an_entry() {
-    let bytes = archive(|tar| tar.append_data(&mut header(tar::EntryType::Regular, 600), "a", &[1; 600][..]).unwrap());
+    let bytes = archive(|tar| {
+        tar.append_data(&mut header(tar::EntryType::Regular, 600), "a", &[1; 600][..]).unwrap();
+    });
     assert_eq!(entries(&bytes[..512 + 1024]).unwrap().len(), 1);
     assert_eq!(entries(&bytes[..512 + 600]).unwrap().len(), 1);
     assert!(matches!(entries(&bytes[..512 + 599]), Err(TarError::Truncated)));
