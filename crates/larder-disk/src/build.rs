@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use larder_core::{ByteSize, ChainId, DiffId, Digest, Image, Layer};
+use larder_core::{ChainId, DiffId, Digest, Image, Layer};
 use sha2::{Digest as _, Sha256};
 
 use crate::ext4::{Ext4Error, Volume};
@@ -141,11 +141,12 @@ pub enum BuildError {
         found: DiffId,
     },
     /// The file system cannot be written.
-    #[error("{output}: {source}", output = .output.display())]
+    #[error("{output}", output = .output.display())]
     Write {
         /// The output.
         output: PathBuf,
         /// What is wrong.
+        #[source]
         source: Ext4Error,
     },
     /// [`Cancel::cancel`] was called.
@@ -405,12 +406,4 @@ fn assemble(plan: &Plan<'_>, trees: Vec<Tree>, volume: &Volume) -> Result<(Tree,
     writer.finish()?;
     debug_assert!(disk.child(NodeId::ROOT, b"index.json").is_some());
     Ok((disk, id))
-}
-
-/// What `larder build` prints of a disk's size.
-impl BuildReport {
-    /// The bytes in use, for people.
-    pub fn used(&self) -> ByteSize {
-        ByteSize(self.used)
-    }
 }

@@ -1,0 +1,189 @@
+//! Attaching images one after another under one lease.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use larder_core::{Digest, Image, Platform};
+use tokio::time::Instant;
+
+use super::blobs::{self, LabelledBlob};
+use super::check::{self, Snapshots};
+use super::layers::{Location, link_layer};
+use super::records::{self, Step, record_name};
+use super::report::{AttachImageError, AttachOutcome, AttachedImage};
+use crate::blocking::blocking;
+use crate::containerd::{Containerd, ContainerdError, ImageRecord, Lease};
+use crate::labels;
+use crate::node::Node;
+use crate::stage::Staged;
+use crate::state::StateDir;
+
+/// CRI learns of images from events, within milliseconds; a busy node is given time.
+const CRI_TIMEOUT: Duration = Duration::from_secs(10);
+const CRI_POLL: Duration = Duration::from_millis(20);
+
+/// What is known of the node, kept up to date while images are attached.
+pub(super) struct Session<'a> {
+    node: &'a Node,
+    containerd: Containerd,
+    lease: &'a Lease,
+    state: &'a StateDir,
+    staged: &'a Staged,
+    /// As they were when the session was opened.
+    snapshots: Snapshots,
+    /// The names of those, and of what was linked since.
+    present: BTreeSet<String>,
+    records: BTreeMap<String, ImageRecord>,
+}
+
+impl<'a> Session<'a> {
+    /// Looks at what the node has.
+    pub(super) async fn open(
+        node: &'a Node,
+        lease: &'a Lease,
+        state: &'a StateDir,
+        staged: &'a Staged,
+    ) -> Result<Self, ContainerdError> {
+        let containerd = node.containerd.under(lease);
+        let snapshots = containerd.list_snapshots().await?;
+        let records = containerd.list_images().await?;
+        Ok(Self {
+            node,
+            containerd,
+            lease,
+            state,
+            staged,
+            present: snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
+            snapshots: snapshots.into_iter().map(|snapshot| (snapshot.name.clone(), snapshot)).collect(),
+            records: records.into_iter().map(|record| (record.name.clone(), record)).collect(),
+        })
+    }
+
+    /// Attaches the images in their order; a failure of one does not keep the others.
+    pub(super) async fn attach(&mut self, images: &[&Image]) -> Vec<AttachedImage> {
+        let mut attached = Vec::with_capacity(images.len());
+        for image in images {
+            let result = self.attach_image(image).await;
+            if let Ok(AttachOutcome::Attached { linked, present }) = &result {
+                tracing::info!(image = %image.reference, linked, present, "attached an image");
+            }
+            attached.push(AttachedImage { image: image.reference.clone(), result });
+        }
+        attached
+    }
+
+    async fn attach_image(&mut self, image: &Image) -> Result<AttachOutcome, AttachImageError> {
+        self.check(image).await?;
+        let (linked, present) = self.link_layers(image).await?;
+        let blobs = self.write_blobs(image).await?;
+        let records = self.write_records(image).await?;
+        self.wait_for_cri(image).await?;
+        let ours = self.records.get(&record_name(&image.reference));
+        Ok(if linked + blobs + records > 0 {
+            AttachOutcome::Attached { linked, present }
+        } else if ours.is_some_and(|record| record.labels.contains_key(labels::DISK)) {
+            AttachOutcome::AlreadyAttached
+        } else {
+            AttachOutcome::AlreadyPulled
+        })
+    }
+
+    async fn check(&self, image: &Image) -> Result<(), AttachImageError> {
+        check::check_platform(image, &Platform::host())?;
+        records::plan(image, self.staged.disk.id, &self.records)?;
+        let links = check::link_targets(image, &self.snapshots, |disk| self.state.place(disk));
+        match blocking(move || links.into_iter().find(|(_, target)| !target.is_dir())).await {
+            None => Ok(()),
+            Some((chain_id, target)) => Err(AttachImageError::Dangling { chain_id, target }),
+        }
+    }
+
+    /// Links what is missing; returns how many layers were linked and how many were there.
+    async fn link_layers(&mut self, image: &Image) -> Result<(usize, usize), AttachImageError> {
+        let (present, missing) = check::split_layers(image, &self.present);
+        if let Some(top) = present.last() {
+            self.containerd.hold_snapshot(self.lease, top.chain_id).await?;
+            if !self.containerd.has_snapshot(top.chain_id).await? {
+                return Err(AttachImageError::LayerVanished(top.chain_id));
+            }
+        }
+        let mut linked = 0;
+        for layer in missing {
+            let directory = self.staged.disk.layers.get(&layer.chain_id);
+            let directory = directory.ok_or(AttachImageError::NotOnDisk(layer.chain_id))?.clone();
+            let location = Location { disk: self.disk(), place: self.staged.place.clone(), directory };
+            let overlay = &self.node.overlay;
+            linked += usize::from(link_layer(&self.containerd, self.lease, overlay, layer, &location).await?);
+            self.present.insert(layer.chain_id.to_string());
+        }
+        Ok((linked, image.layers.len() - linked))
+    }
+
+    /// Writes what is missing and labels what is there; returns how many blobs were changed.
+    async fn write_blobs(&self, image: &Image) -> Result<usize, ContainerdError> {
+        let mut changed = 0;
+        for blob in blobs::labelled(image) {
+            changed += usize::from(self.write_blob(blob).await?);
+        }
+        Ok(changed)
+    }
+
+    async fn write_blob(&self, blob: LabelledBlob<'_>) -> Result<bool, ContainerdError> {
+        let LabelledBlob { blob, labels } = blob;
+        let digest = blob.descriptor.digest;
+        if self.containerd.content_labels(digest).await?.is_some() {
+            self.containerd.hold_content(self.lease, digest).await?;
+            // It may have been collected before it was held.
+            if let Some(found) = self.containerd.content_labels(digest).await? {
+                let missing = blobs::missing_labels(&labels, &found);
+                let changed = !missing.is_empty();
+                if changed {
+                    self.containerd.add_content_labels(digest, missing).await?;
+                }
+                return Ok(changed);
+            }
+        }
+        let reference = blobs::write_reference(&self.lease.id, digest);
+        self.containerd.write_content(&reference, blob, labels).await?;
+        Ok(true)
+    }
+
+    /// Writes the records that are missing or not up to date; returns how many.
+    async fn write_records(&mut self, image: &Image) -> Result<usize, AttachImageError> {
+        let steps = records::plan(image, self.disk(), &self.records)?;
+        let count = steps.len();
+        for step in steps {
+            let record = match step {
+                Step::Create(record) => {
+                    self.containerd.create_image(&record.name, &record.target, record.labels.clone()).await?;
+                    record
+                }
+                Step::Update(record) => {
+                    self.containerd.update_image(&record.name, &record.target, record.labels.clone()).await?;
+                    record
+                }
+            };
+            self.records.insert(record.name.clone(), record.into());
+        }
+        Ok(count)
+    }
+
+    /// Waits until the kubelet would be told that the image is there, and is this one.
+    async fn wait_for_cri(&self, image: &Image) -> Result<(), AttachImageError> {
+        let Some(cri) = &self.node.cri else { return Ok(()) };
+        let name = record_name(&image.reference);
+        let wanted = Some(image.config.descriptor.digest);
+        let deadline = Instant::now() + CRI_TIMEOUT;
+        while cri.image_id(&name).await? != wanted {
+            if Instant::now() >= deadline {
+                return Err(AttachImageError::NotListed { name, after: CRI_TIMEOUT });
+            }
+            tokio::time::sleep(CRI_POLL).await;
+        }
+        Ok(())
+    }
+
+    fn disk(&self) -> Digest {
+        self.staged.disk.id
+    }
+}

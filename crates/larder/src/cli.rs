@@ -1,0 +1,41 @@
+//! What can be typed.
+
+mod build;
+mod node;
+
+use clap::{ArgAction, Parser, Subcommand};
+
+pub(crate) use build::BuildArgs;
+pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
+
+/// Keeps container images in stock on every Kubernetes node, so that a pod starts without waiting for a pull.
+#[derive(Debug, Parser)]
+#[command(name = "larder", version, max_term_width = 100, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    /// Say more on stderr; twice for everything. `LARDER_LOG` takes precedence
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bake images into a cache disk
+    Build(BuildArgs),
+    /// Make containerd list the images of a cache disk, without pulling
+    Attach(AttachArgs),
+    /// Take attached images away from containerd, unless they are in use
+    Detach(DetachArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,34 @@
+//! Carries requests out: composes registry, disk and node.
+
+mod build;
+mod node;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Exit;
+
+/// The command line asks for something that cannot be meant; found only after it was parsed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct UsageError(pub(crate) String);
+
+/// Runs the command that was typed.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
+    match cli.command {
+        Command::Build(args) => build::run(args),
+        Command::Attach(args) => node::attach(args),
+        Command::Detach(args) => node::detach(args),
+    }
+}
+
+/// Events go to stderr: warnings and errors, and more on demand.
+pub(crate) fn start_logging(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "larder=info,warn",
+        _ => "debug",
+    };
+    let filter = EnvFilter::try_from_env("LARDER_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+}

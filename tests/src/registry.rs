@@ -1,0 +1,147 @@
+//! A real registry (docker-registry) on a loopback port of its own, with what it was asked for.
+
+mod log;
+mod push;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use larder_core::{Digest, ImageRef};
+
+pub use log::Request;
+
+use crate::blocking::wait;
+use crate::debian::Suite;
+use crate::image::{Image, MultiImage};
+use crate::process::{Daemon, run, until};
+use crate::workdir::Workdir;
+
+/// A cold start on a busy machine; usually 50 ms.
+const START: Duration = Duration::from_secs(20);
+/// A line of the access log is written just after its answer was sent.
+const LOGGED: Duration = Duration::from_secs(5);
+/// Marks the lab's own requests in the log.
+const USER_AGENT: &str = "larder-lab";
+
+/// A running registry; it ends, and its images with it, on drop.
+#[derive(Debug)]
+pub struct Registry {
+    daemon: Daemon,
+    address: String,
+    credentials: Option<Credentials>,
+    http: reqwest::Client,
+    _dir: Workdir,
+}
+
+/// A name and password of basic authentication.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Without a colon.
+    pub user: String,
+    /// In clear.
+    pub password: String,
+}
+
+impl Registry {
+    /// An empty registry that anybody may use.
+    pub fn start() -> Result<Self> {
+        Self::start_with(None)
+    }
+
+    /// An empty registry that wants basic authentication for everything.
+    pub fn start_with_basic_auth(credentials: Credentials) -> Result<Self> {
+        Self::start_with(Some(credentials))
+    }
+
+    fn start_with(credentials: Option<Credentials>) -> Result<Self> {
+        let program = Suite::Bookworm.package("docker-registry")?.file("usr/bin/docker-registry")?;
+        let dir = Workdir::new()?;
+        let config = dir.join("config.yml");
+        fs::write(&config, configuration(&dir, credentials.as_ref())?)
+            .context("write the registry's configuration")?;
+        let mut daemon = Daemon::spawn(Command::new(program).arg("serve").arg(config), &dir.join("log"))?;
+        let log = dir.join("log");
+        let address =
+            daemon.ready(START, || address(&fs::read_to_string(&log)?).context("it does not listen yet"))?;
+        let http = reqwest::Client::builder().user_agent(USER_AGENT).no_proxy().build()?;
+        Ok(Self { daemon, address, credentials, http, _dir: dir })
+    }
+
+    /// Where it listens: `127.0.0.1:40123`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The reference of `name`, such as `team/app:1`, in this registry.
+    pub fn reference(&self, name: &str) -> Result<ImageRef> {
+        let text = format!("{}/{name}", self.address);
+        text.parse().with_context(|| format!("image reference {text}"))
+    }
+
+    /// Pushes `image` as `name` and returns its reference; blobs that are there already are not sent again.
+    pub fn push(&self, image: &Image, name: &str) -> Result<ImageRef> {
+        let reference = self.reference(name)?;
+        wait(self.push_image(image, &reference)).with_context(|| format!("push {reference}"))?;
+        Ok(reference)
+    }
+
+    /// Pushes an index with its images as `name`.
+    pub fn push_multi(&self, images: &MultiImage, name: &str) -> Result<ImageRef> {
+        let reference = self.reference(name)?;
+        wait(self.push_index(images, &reference)).with_context(|| format!("push {reference}"))?;
+        Ok(reference)
+    }
+
+    /// What others have asked for so far, in the order of answers.
+    pub fn requests(&self) -> Result<Vec<Request>> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let marker = format!("/v2/?marker={}", NEXT.fetch_add(1, Ordering::Relaxed));
+        wait(self.get(&marker))?;
+        until("the registry's log", LOGGED, || {
+            let requests = log::parse(&self.daemon.log()?);
+            ensure!(
+                requests.iter().any(|request| request.path == marker),
+                "the log lacks the latest request"
+            );
+            Ok(requests.into_iter().filter(|request| request.user_agent != USER_AGENT).collect())
+        })
+    }
+
+    /// The digests of the blobs that were sent after the first `since` requests.
+    pub fn blob_gets(&self, since: usize) -> Result<Vec<Digest>> {
+        let requests = self.requests()?;
+        Ok(requests.iter().skip(since).filter_map(Request::blob_sent).collect())
+    }
+}
+
+fn configuration(dir: &Workdir, credentials: Option<&Credentials>) -> Result<String> {
+    let storage = dir.join("storage");
+    let mut yaml = format!(
+        "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: '127.0.0.1:0'}}\n\
+         storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n",
+        storage.display()
+    );
+    if let Some(credentials) = credentials {
+        let users = dir.join("htpasswd");
+        fs::write(&users, htpasswd(credentials)?).context("write the registry's users")?;
+        writeln!(yaml, "auth: {{htpasswd: {{realm: lab, path: '{}'}}}}", users.display())?;
+    }
+    Ok(yaml)
+}
+
+/// The registry takes bcrypt only; the C library's crypt(3) does that, and every Debian has perl to call it.
+fn htpasswd(Credentials { user, password }: &Credentials) -> Result<String> {
+    let script = "print crypt($ENV{PASSWORD}, '$2y$05$larderslabsaltofsixte.')";
+    let hash = run(Command::new("perl").args(["-e", script]).env("PASSWORD", password))?;
+    ensure!(hash.starts_with("$2y$"), "this machine's crypt(3) knows no bcrypt");
+    Ok(format!("{user}:{hash}\n"))
+}
+
+fn address(log: &str) -> Option<String> {
+    let (_, rest) = log.split_once("msg=\"listening on ")?;
+    Some(rest.split_once('"')?.0.to_owned())
+}
