@@ -6,6 +6,7 @@ pub mod cache;
 pub mod containerd;
 pub mod debian;
 pub mod image;
+pub mod larder;
 pub mod loopdev;
 pub mod process;
 pub mod registry;

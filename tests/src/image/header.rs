@@ -1,18 +1,17 @@
 //! The bytes of a tar entry (POSIX pax format, and what GNU tar does instead). Written by hand: the images are to
 //! contain what tar libraries refuse to write or tidy up.
 
+mod sparse;
+
 use std::fs::File;
 use std::io::{self, Read, Write};
 
 use super::entry::{Content, Dialect, Entry, Kind};
+use sparse::GnuSparse;
 
 const BLOCK: usize = 512;
 const NAME: usize = 100;
 const PREFIX: usize = 155;
-/// Old GNU sparse headers hold this many pieces in the header, and this many in each extension block.
-const GNU_PIECES: usize = 4;
-const GNU_MORE_PIECES: usize = 21;
-
 /// Writes `entry` with its content.
 pub(super) fn write(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     let mut fields = Fields::of(entry);
@@ -27,7 +26,7 @@ pub(super) fn write(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
     }
     records.extend(mtime_record(entry));
     if let Kind::PaxSparse(_, size) = &entry.kind {
-        records.extend(sparse_records(&entry.path, *size));
+        records.extend(sparse::records(&entry.path, *size));
     }
     if !records.is_empty() {
         write_records(&records, out)?;
@@ -53,11 +52,6 @@ struct Fields {
     size: u64,
     device: (u32, u32),
     sparse: Option<GnuSparse>,
-}
-
-struct GnuSparse {
-    pieces: Vec<(u64, u64)>,
-    real_size: u64,
 }
 
 impl Fields {
@@ -86,15 +80,12 @@ impl Fields {
             Kind::Fifo => fields.typeflag = b'6',
             Kind::PaxSparse(data, _) => {
                 fields.path = b"GNUSparseFile.0/sparse".to_vec();
-                fields.size = sparse_map(data).len() as u64 + stored(data);
+                fields.size = sparse::map(data).len() as u64 + sparse::stored(data);
             }
             Kind::GnuSparse(data, size) => {
                 fields.typeflag = b'S';
-                fields.size = stored(data);
-                let pieces = data.iter().map(|(offset, bytes)| (*offset, bytes.len() as u64));
-                // The last piece marks the end, so that a hole there counts.
-                fields.sparse =
-                    Some(GnuSparse { pieces: pieces.chain([(*size, 0)]).collect(), real_size: *size });
+                fields.size = sparse::stored(data);
+                fields.sparse = Some(GnuSparse::of(data, *size));
             }
         }
         if matches!(entry.kind, Kind::Directory) && !fields.path.ends_with(b"/") {
@@ -145,35 +136,11 @@ impl Fields {
         put_number(&mut block[337..345], i128::from(self.device.1), gnu);
         match &self.sparse {
             None => put_name(&mut block[345..500], &self.prefix),
-            Some(sparse) => return sparse.header(block),
+            Some(sparse) => sparse.put(&mut block),
         }
-        with_checksum(block)
-    }
-}
-
-impl GnuSparse {
-    /// The pieces go where ustar has its prefix; extension blocks follow the header.
-    fn header(&self, mut block: Vec<u8>) -> Vec<u8> {
-        let (first, rest) = self.pieces.split_at(self.pieces.len().min(GNU_PIECES));
-        put_pieces(&mut block[386..482], first);
-        block[482] = u8::from(!rest.is_empty());
-        put_number(&mut block[483..495], i128::from(self.real_size), true);
         let mut blocks = with_checksum(block);
-        let mut chunks = rest.chunks(GNU_MORE_PIECES).peekable();
-        while let Some(pieces) = chunks.next() {
-            let mut more = vec![0; BLOCK];
-            put_pieces(&mut more[..504], pieces);
-            more[504] = u8::from(chunks.peek().is_some());
-            blocks.extend(more);
-        }
+        blocks.extend(self.sparse.iter().flat_map(GnuSparse::extensions));
         blocks
-    }
-}
-
-fn put_pieces(field: &mut [u8], pieces: &[(u64, u64)]) {
-    for (slot, (offset, length)) in field.chunks_mut(24).zip(pieces) {
-        put_number(&mut slot[..12], i128::from(*offset), true);
-        put_number(&mut slot[12..], i128::from(*length), true);
     }
 }
 
@@ -231,29 +198,6 @@ fn mtime_record(entry: &Entry) -> Option<(Vec<u8>, Vec<u8>)> {
     })
 }
 
-fn sparse_records(path: &[u8], size: u64) -> [(Vec<u8>, Vec<u8>); 4] {
-    let record = |key: &str, value: &[u8]| (format!("GNU.sparse.{key}").into_bytes(), value.to_vec());
-    [
-        record("major", b"1"),
-        record("minor", b"0"),
-        record("name", path),
-        record("realsize", size.to_string().as_bytes()),
-    ]
-}
-
-/// GNU.sparse 1.0 starts the content with its map: numbers in lines, filled up to a block.
-fn sparse_map(data: &[(u64, Vec<u8>)]) -> Vec<u8> {
-    let pieces = data.iter().flat_map(|(offset, bytes)| [*offset, bytes.len() as u64]);
-    let numbers = std::iter::once(data.len() as u64).chain(pieces);
-    let mut map: Vec<u8> = numbers.flat_map(|number| format!("{number}\n").into_bytes()).collect();
-    map.resize(map.len().next_multiple_of(BLOCK), 0);
-    map
-}
-
-fn stored(data: &[(u64, Vec<u8>)]) -> u64 {
-    data.iter().map(|(_, bytes)| bytes.len() as u64).sum()
-}
-
 fn write_records(records: &[(Vec<u8>, Vec<u8>)], out: &mut impl Write) -> io::Result<()> {
     let lines: Vec<u8> = records.iter().flat_map(|(key, value)| record_line(key, value)).collect();
     write_extension(b'x', "PaxHeaders.0/entry", &lines, Dialect::Pax, out)
@@ -297,7 +241,7 @@ fn write_content(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
             pad(*size, out)
         }
         Kind::PaxSparse(data, _) => {
-            out.write_all(&sparse_map(data))?;
+            out.write_all(&sparse::map(data))?;
             write_pieces(data, out)
         }
         Kind::GnuSparse(data, _) => write_pieces(data, out),
@@ -307,7 +251,7 @@ fn write_content(entry: &Entry, out: &mut impl Write) -> io::Result<()> {
 
 fn write_pieces(data: &[(u64, Vec<u8>)], out: &mut impl Write) -> io::Result<()> {
     data.iter().try_for_each(|(_, bytes)| out.write_all(bytes))?;
-    pad(stored(data), out)
+    pad(sparse::stored(data), out)
 }
 
 fn pad(length: u64, out: &mut impl Write) -> io::Result<()> {

@@ -7,24 +7,41 @@ use crate::tree::{Attributes, Inherits, NodeId, Tree};
 pub(crate) fn inherit(tree: &mut Tree, below: &[&Tree]) {
     let inheriting: Vec<(NodeId, Vec<u8>, Inherits)> = tree
         .walk()
-        .filter_map(|visit| Some((visit.id, visit.node.directory()?.inherits, visit.path)))
-        .filter(|(_, inherits, _)| *inherits != Inherits::Nothing)
-        .map(|(id, inherits, path)| (id, path, inherits))
+        .filter_map(|visit| Some((visit.id, visit.path, visit.node.directory()?.inherits)))
+        .filter(|(_, _, inherits)| *inherits != Inherits::Nothing)
         .collect();
+    // Directories come before what they hold.
     for (id, path, inherits) in inheriting {
         let Some(lower) = nearest(&path, below) else { continue };
-        let xattrs = lower.xattrs.iter().flat_map(|xattrs| xattrs.iter());
-        let copied: Vec<_> = xattrs.filter(|(name, _)| !name.starts_with(b"trusted.")).collect();
-        let attributes = &mut tree.node_mut(id).attributes;
         if inherits == Inherits::Everything {
+            let attributes = &mut tree.node_mut(id).attributes;
             (attributes.mode, attributes.uid, attributes.gid) = (lower.mode, lower.uid, lower.gid);
             attributes.mtime = lower.mtime;
+            pass_on_group(tree, id);
         }
-        for (name, value) in copied {
-            let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(name));
-            if !known {
-                attributes.set_xattr(name, value);
-            }
+        inherit_xattrs(&mut tree.node_mut(id).attributes, lower);
+    }
+}
+
+/// mkdir gives a directory the group of the one that it is made in, where that has set-gid.
+fn pass_on_group(tree: &mut Tree, id: NodeId) {
+    let gid = path::made_in(&tree.node(id).attributes).gid;
+    let children: Vec<NodeId> =
+        tree.node(id).directory().into_iter().flat_map(|d| d.entries.values().copied()).collect();
+    for child in children {
+        let node = tree.node_mut(child);
+        if node.directory().is_some_and(|directory| directory.inherits == Inherits::Everything) {
+            node.attributes.gid = gid;
+        }
+    }
+}
+
+/// Adds the lower directory's extended attributes to those that the layer gave itself; overlayfs's own stay where they are.
+fn inherit_xattrs(attributes: &mut Attributes, lower: &Attributes) {
+    for (name, value) in lower.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
+        let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(name));
+        if !known && !name.starts_with(b"trusted.") {
+            attributes.set_xattr(name, value);
         }
     }
 }
@@ -89,6 +106,17 @@ mod tests {
         assert_eq!((inherited.mode, inherited.uid), (0o1777, 1000));
         let xattrs = inherited.xattrs.unwrap();
         assert_eq!(xattrs.keys().collect::<Vec<_>>(), [b"user.k"]);
+    }
+
+    #[test]
+    fn a_new_directory_in_a_set_gid_one_takes_its_group() {
+        let mut tree = implied(&[b"shared", b"new", b"deeper"]);
+        inherit(&mut tree, &[&described(b"shared", 0o2775)]);
+        let shared = tree.child(NodeId::ROOT, b"shared").unwrap();
+        let new = tree.child(shared, b"new").unwrap();
+        let deeper = tree.child(new, b"deeper").unwrap();
+        let gids = [shared, new, deeper].map(|id| tree.node(id).attributes.gid);
+        assert_eq!((gids, tree.node(new).attributes.mode), ([1000, 1000, 0], 0o755));
     }
 
     #[test]

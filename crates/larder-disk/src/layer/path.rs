@@ -5,6 +5,8 @@ use crate::tree::{Attributes, Directory, Inherits, Kind, MAX_NAME, NodeId, Tree}
 /// As many symlinks as containerd follows for one path.
 const MAX_LINKS_FOLLOWED: usize = 255;
 
+const SET_GID: u16 = 0o2000;
+
 /// Why a path cannot be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PathError {
@@ -62,9 +64,16 @@ enum Missing {
 pub(super) fn make_directory(tree: &mut Tree, names: &[&[u8]]) -> Result<NodeId, PathError> {
     let found = walk(names, tree, Missing::Create, |tree, directory, name| {
         let kind = Kind::Directory(Directory { inherits: Inherits::Everything, ..Directory::default() });
-        tree.insert(directory, name, Attributes::plain_directory(), kind)
+        let attributes = made_in(&tree.node(directory).attributes);
+        tree.insert(directory, name, attributes, kind)
     });
     found.map(|found| found.unwrap_or(NodeId::ROOT))
+}
+
+/// The attributes of a directory that mkdir makes in one with `parent`: 0755 root, but of the parent's group if that has set-gid.
+pub(super) fn made_in(parent: &Attributes) -> Attributes {
+    let gid = if parent.mode & SET_GID == 0 { 0 } else { parent.gid };
+    Attributes { gid, ..Attributes::plain_directory() }
 }
 
 /// The directory that `names` lead to, if it is there.

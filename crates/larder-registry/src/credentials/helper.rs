@@ -115,6 +115,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_helper_is_asked_on_its_standard_input() {
+        // `grep get` says back what it is told.
+        let output = run("grep", "get.example").await.unwrap();
+        assert_eq!(output.stdout, b"get.example\n");
+    }
+
+    #[tokio::test]
     async fn a_helper_must_be_a_program_by_name() {
         let limit = Duration::from_secs(5);
         for name in ["", "../x", "a/b"] {

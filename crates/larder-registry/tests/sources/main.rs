@@ -10,4 +10,3 @@ mod auth;
 mod local;
 #[cfg(test)]
 mod registry;
-#[cfg(test)] mod tmpbench;

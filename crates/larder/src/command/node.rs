@@ -24,8 +24,9 @@ impl From<ContainerdArgs> for NodeOptions {
 pub(super) fn attach(args: AttachArgs) -> anyhow::Result<Exit> {
     let AttachArgs { disk, images, containerd } = args;
     let (source, options) = (DiskSource::at(&disk)?, containerd.into());
+    let attach = Box::pin(larder_node::attach(&options, &source, &images));
     let report = runtime()?
-        .block_on(or_interrupted(async { Ok(larder_node::attach(&options, &source, &images).await?) }))
+        .block_on(or_interrupted(async { Ok(attach.await?) }))
         .with_context(|| format!("disk {}", disk.display()))?;
     let AttachReport { disk, place: _, images } = &report;
     for image in images {
@@ -48,7 +49,7 @@ pub(super) fn detach(args: DetachArgs) -> anyhow::Result<Exit> {
     for image in images {
         match &image.result {
             Ok(DetachOutcome::Detached { layers }) => {
-                said(&image.name, format_args!("detached, {layers} layers"))
+                said(&image.name, format_args!("detached, {layers} layers"));
             }
             Ok(DetachOutcome::NotAttached) => said(&image.name, "not attached"),
             Err(error) => failed(&image.name, error),
