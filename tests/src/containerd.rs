@@ -22,7 +22,7 @@ pub use version::Version;
 
 use crate::blocking::wait;
 use crate::debian::{Package, Suite};
-use crate::image::{Compression, ImageBuilder, busybox};
+use crate::image::{Compression, Entry, ImageBuilder, busybox};
 use crate::process::{Daemon, run};
 use crate::workdir::Workdir;
 use cri::Cri;
@@ -116,7 +116,8 @@ impl Containerd {
 
     fn import_pause(&self) -> Result<()> {
         let archive = self.dir.join("pause.tar");
-        let layer = busybox()?.build(Compression::None)?;
+        // A layer that no test's image has, so that the sandbox brings nothing for them.
+        let layer = busybox()?.entry(Entry::file("pause", "")).build(Compression::None)?;
         let image = ImageBuilder::default().layer(&layer).entrypoint(&PAUSE_COMMAND).build();
         image.write_docker_archive(&archive, PAUSE)?;
         self.ctr(&["images", "import", &archive.to_string_lossy()])?;

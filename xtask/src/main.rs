@@ -1,1 +1,47 @@
-fn main() {}
+//! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
+
+mod demo;
+mod deny;
+mod sudo;
+mod test;
+mod walls;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's own commands.
+#[derive(Parser)]
+#[command(name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Shows the whole way on real parts: three images, a registry, a cache disk, containerd, running containers
+    Demo,
+    /// Runs every check and every test; installs what they need
+    Test,
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Demo => sudo::as_root(demo::run),
+        Command::Test => test::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A line for the person who waits.
+#[expect(clippy::print_stderr, reason = "the one place that does")]
+fn say(line: impl std::fmt::Display) {
+    eprintln!("{line}");
+}

@@ -49,7 +49,7 @@ pub(super) fn detach(args: DetachArgs) -> anyhow::Result<Exit> {
     for image in images {
         match &image.result {
             Ok(DetachOutcome::Detached { layers }) => {
-                said(&image.name, format_args!("detached, {layers} layers"));
+                said(&image.name, format_args!("detached, {}", count(*layers)));
             }
             Ok(DetachOutcome::NotAttached) => said(&image.name, "not attached"),
             Err(error) => failed(&image.name, error),
@@ -61,7 +61,7 @@ pub(super) fn detach(args: DetachArgs) -> anyhow::Result<Exit> {
             DiskOutcome::Kept { layers, by } => {
                 let by: Vec<String> = by.iter().map(ToString::to_string).collect();
                 let by = if by.is_empty() { String::new() } else { format!(", held by {}", by.join(", ")) };
-                printer::talk(format_args!("disk {}: kept, {layers} layers are in use{by}", disk.disk));
+                printer::talk(format_args!("disk {}: kept, {} in use{by}", disk.disk, count(*layers)));
             }
         }
     }
@@ -74,11 +74,15 @@ pub(super) fn detach(args: DetachArgs) -> anyhow::Result<Exit> {
 fn attached(outcome: &AttachOutcome) -> String {
     match outcome {
         AttachOutcome::Attached { linked, present } => {
-            format!("attached, {linked} layers linked, {present} were there")
+            format!("attached, {} linked, {present} already there", count(*linked))
         }
         AttachOutcome::AlreadyAttached => "already attached".to_owned(),
         AttachOutcome::AlreadyPulled => "the node has it already, pulled".to_owned(),
     }
+}
+
+fn count(layers: usize) -> String {
+    format!("{layers} layer{}", if layers == 1 { "" } else { "s" })
 }
 
 fn said(image: &impl Display, what: impl Display) {
