@@ -85,6 +85,11 @@ impl Containerd {
         &self.package.version
     }
 
+    /// The daemon's process.
+    pub fn pid(&self) -> Result<u32> {
+        self.daemon.as_ref().map(Daemon::pid).context("containerd does not run")
+    }
+
     /// What it has logged since its first start.
     pub fn log(&self) -> Result<String> {
         fs::read_to_string(self.dir.join("log")).context("read containerd's log")

@@ -9,6 +9,7 @@ pub mod image;
 pub mod larder;
 pub mod loopdev;
 pub mod process;
+pub mod proxy;
 pub mod registry;
 pub mod tree;
 pub mod workdir;

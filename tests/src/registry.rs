@@ -2,9 +2,11 @@
 
 mod log;
 mod push;
+mod tls;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub struct Registry {
     daemon: Daemon,
     address: String,
     credentials: Option<Credentials>,
+    tls: Option<tls::Files>,
     http: reqwest::Client,
     _dir: Workdir,
 }
@@ -49,26 +52,44 @@ pub struct Credentials {
 impl Registry {
     /// An empty registry that anybody may use.
     pub fn start() -> Result<Self> {
-        Self::start_with(None)
+        Self::start_with(None, false)
+    }
+
+    /// An empty registry that speaks TLS only, with a certificate of its own authority.
+    pub fn start_with_tls() -> Result<Self> {
+        Self::start_with(None, true)
     }
 
     /// An empty registry that wants basic authentication for everything.
     pub fn start_with_basic_auth(credentials: Credentials) -> Result<Self> {
-        Self::start_with(Some(credentials))
+        Self::start_with(Some(credentials), false)
     }
 
-    fn start_with(credentials: Option<Credentials>) -> Result<Self> {
+    fn start_with(credentials: Option<Credentials>, tls: bool) -> Result<Self> {
         let program = Suite::Bookworm.package("docker-registry")?.file("usr/bin/docker-registry")?;
         let dir = Workdir::new()?;
         let config = dir.join("config.yml");
-        fs::write(&config, configuration(&dir, credentials.as_ref())?)
+        let tls = tls.then(|| tls::Files::make(&dir)).transpose()?;
+        fs::write(&config, configuration(&dir, credentials.as_ref(), tls.as_ref())?)
             .context("write the registry's configuration")?;
         let mut daemon = Daemon::spawn(Command::new(program).arg("serve").arg(config), &dir.join("log"))?;
         let log = dir.join("log");
         let address =
             daemon.ready(START, || address(&fs::read_to_string(&log)?).context("it does not listen yet"))?;
-        let http = reqwest::Client::builder().user_agent(USER_AGENT).no_proxy().build()?;
-        Ok(Self { daemon, address, credentials, http, _dir: dir })
+        let mut http = reqwest::Client::builder().user_agent(USER_AGENT).no_proxy();
+        if let Some(tls) = &tls {
+            http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(&fs::read(&tls.authority)?)?);
+        }
+        Ok(Self { daemon, address, credentials, tls, http: http.build()?, _dir: dir })
+    }
+
+    /// The PEM file with the authority that vouches for it; none for a registry of plain HTTP.
+    pub fn authority(&self) -> Option<&Path> {
+        self.tls.as_ref().map(|tls| tls.authority.as_path())
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where it listens: `127.0.0.1:40123`.
@@ -118,11 +139,19 @@ impl Registry {
     }
 }
 
-fn configuration(dir: &Workdir, credentials: Option<&Credentials>) -> Result<String> {
+fn configuration(
+    dir: &Workdir,
+    credentials: Option<&Credentials>,
+    tls: Option<&tls::Files>,
+) -> Result<String> {
     let storage = dir.join("storage");
+    let tls = tls.map(|tls::Files { certificate, key, .. }| {
+        format!(", tls: {{certificate: '{}', key: '{}'}}", certificate.display(), key.display())
+    });
     let mut yaml = format!(
-        "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: '127.0.0.1:0'}}\n\
+        "version: 0.1\nlog: {{level: info}}\nhttp: {{addr: '127.0.0.1:0'{}}}\n\
          storage: {{filesystem: {{rootdirectory: '{}'}}, delete: {{enabled: true}}}}\n",
+        tls.unwrap_or_default(),
         storage.display()
     );
     if let Some(credentials) = credentials {
@@ -143,5 +172,6 @@ fn htpasswd(Credentials { user, password }: &Credentials) -> Result<String> {
 
 fn address(log: &str) -> Option<String> {
     let (_, rest) = log.split_once("msg=\"listening on ")?;
-    Some(rest.split_once('"')?.0.to_owned())
+    // "127.0.0.1:40123", or "127.0.0.1:40123, tls".
+    Some(rest.split_once(['"', ','])?.0.to_owned())
 }

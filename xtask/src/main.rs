@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask demo` and `cargo xtask test`.
 
+mod bench;
 mod demo;
 mod deny;
 mod sudo;
@@ -22,6 +23,9 @@ struct Cli {
 enum Command {
     /// Shows the whole way on real parts: three images, a registry, a cache disk, containerd, running containers
     Demo,
+    /// Measures, and keeps the results under bench/
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Runs every check and every test; installs what they need
     Test,
 }
@@ -29,6 +33,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo => sudo::as_root(demo::run),
+        Command::Bench(bench) => sudo::as_root(|| bench::run(&bench)),
         Command::Test => test::run(),
     };
     match done {

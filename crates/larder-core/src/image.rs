@@ -164,6 +164,16 @@ pub enum ImageError {
         /// What it has instead.
         media_type: String,
     },
+    /// A layer's bytes are not in any registry.
+    #[error("manifest {manifest} has the foreign layer {layer} ({media_type}), which no registry holds")]
+    ForeignLayer {
+        /// The manifest's digest.
+        manifest: Digest,
+        /// The layer's digest.
+        layer: Digest,
+        /// As the manifest says.
+        media_type: String,
+    },
     /// Manifest and configuration disagree.
     #[error("manifest {manifest} has {layers} layers, but its configuration lists {diff_ids}")]
     LayerCount {
@@ -239,6 +249,11 @@ impl Manifest {
         let config = manifest.config.media_type.as_str();
         if !matches!(config, media_type::OCI_CONFIG | media_type::DOCKER_CONFIG) {
             return not_an_image("configuration", config);
+        }
+        let foreign = |layer: &&IndexEntry| media_type::is_foreign_layer(&layer.descriptor.media_type);
+        if let Some(IndexEntry { descriptor, .. }) = manifest.layers.iter().find(foreign) {
+            let (layer, media_type) = (descriptor.digest, descriptor.media_type.clone());
+            return Err(ImageError::ForeignLayer { manifest: digest, layer, media_type });
         }
         match manifest.layers.iter().find(|layer| !media_type::is_layer(&layer.descriptor.media_type)) {
             Some(layer) => not_an_image("layer", &layer.descriptor.media_type),
@@ -354,13 +369,19 @@ mod tests {
             assemble(manifest(&amd, &["application/x"]), amd.clone()).unwrap_err(),
             assemble(manifest(&amd, &[media_type::OCI_LAYER]), config("arm64", &one)).unwrap_err(),
             assemble(Blob::new(media_type::OCI_MANIFEST, "{\"schemaVersion\":1}"), amd.clone()).unwrap_err(),
-            assemble(Blob::new(media_type::OCI_MANIFEST, "<html>"), amd).unwrap_err(),
+            assemble(Blob::new(media_type::OCI_MANIFEST, "<html>"), amd.clone()).unwrap_err(),
+            assemble(
+                manifest(&amd, &["application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"]),
+                amd.clone(),
+            )
+            .unwrap_err(),
         ];
         assert!(matches!(errors[0], ImageError::LayerCount { layers: 0, diff_ids: 1, .. }));
         assert!(matches!(errors[1], ImageError::NotAnImage { what: "layer", .. }));
         assert!(matches!(errors[2], ImageError::OtherPlatform { .. }));
         assert!(matches!(errors[3], ImageError::SchemaOne(_)));
         assert!(matches!(errors[4], ImageError::Json { what: "manifest", .. }));
+        assert!(matches!(errors[5], ImageError::ForeignLayer { .. }));
     }
 
     #[test]

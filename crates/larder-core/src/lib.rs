@@ -14,4 +14,4 @@ pub use image::{
 };
 pub use platform::{Platform, PlatformError};
 pub use reference::{ImageRef, ReferenceError};
-pub use size::ByteSize;
+pub use size::{ByteSize, ByteSizeError};

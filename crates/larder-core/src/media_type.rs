@@ -42,3 +42,10 @@ pub fn is_manifest(media_type: &str) -> bool {
 pub fn is_layer(media_type: &str) -> bool {
     matches!(media_type, OCI_LAYER | OCI_LAYER_GZIP | OCI_LAYER_ZSTD | DOCKER_LAYER | DOCKER_LAYER_GZIP)
 }
+
+/// Whether `media_type` is a layer that registries do not hold: its bytes are somewhere else (Docker's "foreign", OCI's
+/// "nondistributable" layers, such as those of Windows).
+pub fn is_foreign_layer(media_type: &str) -> bool {
+    let foreign = ["image.rootfs.foreign.diff.tar", "image.layer.nondistributable.v1.tar"];
+    foreign.iter().any(|name| media_type.contains(name))
+}

@@ -1,26 +1,29 @@
 //! Bakes images into a disk: layers in parallel, each verified, inflated and laid out in one pass.
 
+mod assemble;
 mod output;
 mod plan;
 mod signature;
+mod stream;
 
-use std::collections::BTreeMap;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use larder_core::{ChainId, DiffId, Digest, Image, Layer};
-use sha2::{Digest as _, Sha256};
+use larder_core::{ByteSize, DiffId, Digest, Image, Layer};
+use serde::Serialize;
 
-use crate::ext4::{Ext4Error, Volume};
+use crate::ext4::{Ext4Error, Sizing, Target, Volume, VolumeOptions};
 use crate::inflate::inflate;
-use crate::layer::{LayerError, inherit, listing, unpack};
-use crate::layout::{self, LayerRecord};
-use crate::tree::{Attributes, Content, Kind, NodeId, Tree};
+use crate::layer::{LayerError, unpack};
+use crate::tree::Tree;
+use assemble::assemble;
 use output::Output;
 pub use output::OutputError;
 use plan::Plan;
+pub use plan::{BuildPlan, PlannedLayer, plan};
+use stream::{Hashed, Shared, Watched};
 
 /// Where layers' blobs come from.
 pub trait LayerSource: Sync {
@@ -50,7 +53,32 @@ pub struct BuildOptions {
     pub journal: bool,
     /// Whether a device that holds something may be overwritten.
     pub force: bool,
+    /// Bytes of the file system; none for what is needed, or the whole of a device.
+    pub size: Option<u64>,
+    /// Free bytes beside what is needed, in a file of no given size.
+    pub headroom: u64,
+    /// Bytes that one layer may inflate to.
+    pub max_layer_size: u64,
+    /// Whether `snapshots.metadata` has the reference's MD5 column.
+    pub checksums: bool,
 }
+
+impl Default for BuildOptions {
+    fn default() -> Self {
+        Self {
+            jobs: 1,
+            journal: true,
+            force: false,
+            size: None,
+            headroom: 0,
+            max_layer_size: MAX_LAYER_SIZE,
+            checksums: false,
+        }
+    }
+}
+
+/// Three times the largest images in use; a bomb is noticed before it fills most disks.
+pub const MAX_LAYER_SIZE: u64 = 128 << 30;
 
 /// Tells a build from outside that it should end.
 #[derive(Debug, Default)]
@@ -68,7 +96,7 @@ impl Cancel {
 }
 
 /// What was baked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BuildReport {
     /// The disk's id: the digest of its `index.json`.
     pub id: Digest,
@@ -140,6 +168,26 @@ pub enum BuildError {
         /// As computed.
         found: DiffId,
     },
+    /// The disk is smaller than its content.
+    #[error("{output} is too small: it has {available}, about {needed} are needed", output = .output.display())]
+    TooSmall {
+        /// The output.
+        output: PathBuf,
+        /// Its size.
+        available: ByteSize,
+        /// From what was laid out so far, and how much of the blobs that was.
+        needed: ByteSize,
+    },
+    /// The disk that was asked for is larger than the device.
+    #[error("{output} has only {available}, less than the {wanted} of --size", output = .output.display())]
+    DeviceTooSmall {
+        /// The output.
+        output: PathBuf,
+        /// Its size.
+        available: ByteSize,
+        /// As asked for.
+        wanted: ByteSize,
+    },
     /// The file system cannot be written.
     #[error("{output}", output = .output.display())]
     Write {
@@ -165,15 +213,26 @@ pub fn build(
 ) -> Result<BuildReport, BuildError> {
     let plan = Plan::new(images)?;
     let target = Output::open(output, options.force)?;
-    let in_output = |source| BuildError::Write { output: output.to_owned(), source };
+    let sizing = sizing(output, target.target(), options)?;
+    let blob_bytes = plan.blob_bytes();
+    if let Sizing::Fixed(bytes) = sizing
+        && bytes < blob_bytes
+    {
+        let (available, needed) = (ByteSize(bytes), ByteSize(plan::estimate(blob_bytes)));
+        return Err(BuildError::TooSmall { output: output.to_owned(), available, needed });
+    }
     let jobs = options.jobs.clamp(1, plan.layers.len().max(1));
-    let volume = Volume::create(target.path(), target.target(), jobs + 1).map_err(in_output)?;
-    let bake = Bake { plan: &plan, source, volume: &volume, output, reporter, cancel };
+    let BuildOptions { journal, checksums, max_layer_size, .. } = *options;
+    let volume = VolumeOptions { sizing, journal, checksums, workers: jobs + 1 };
+    let in_output = |source| BuildError::Write { output: output.to_owned(), source };
+    let volume = Volume::create(target.path(), target.target(), volume).map_err(in_output)?;
+    let shared = Shared { reporter, cancel, failed: AtomicBool::new(false), read: AtomicU64::new(0) };
+    let bake = Bake { plan: &plan, source, volume: &volume, output, max_layer_size, shared: &shared };
     let trees = bake.layers(jobs)?;
     reporter.writing_metadata();
-    let (tree, id) = assemble(&plan, trees, &volume).map_err(in_output)?;
-    let uuid = uuid_of(id);
-    let finished = volume.finish(&tree, uuid, options.journal).map_err(in_output)?;
+    let (tree, id) = assemble(&plan, trees, &volume, checksums).map_err(|error| bake.write_error(error))?;
+    let full = bake.needed();
+    let finished = volume.finish(&tree, uuid_of(id)).map_err(|source| too_small(output, source, full))?;
     target.commit()?;
     Ok(BuildReport {
         id,
@@ -182,8 +241,29 @@ pub fn build(
         inodes: finished.inodes,
         layers: plan.layers.len(),
         layer_uses: plan.images.iter().map(|image| image.layers.len()).sum(),
-        blob_bytes: plan.layers.iter().map(|planned| planned.layer.descriptor.size).sum(),
+        blob_bytes,
     })
+}
+
+/// What the output allows and the options ask for.
+fn sizing(output: &Path, target: Target, options: &BuildOptions) -> Result<Sizing, BuildError> {
+    match (target, options.size) {
+        (Target::File, None) => Ok(Sizing::Needed { headroom: options.headroom }),
+        (Target::File, Some(size)) => Ok(Sizing::Fixed(size)),
+        (Target::Device(device), Some(size)) if size > device => {
+            let (available, wanted) = (ByteSize(device), ByteSize(size));
+            Err(BuildError::DeviceTooSmall { output: output.to_owned(), available, wanted })
+        }
+        (Target::Device(device), size) => Ok(Sizing::Fixed(size.unwrap_or(device))),
+    }
+}
+
+fn too_small(output: &Path, source: Ext4Error, needed: ByteSize) -> BuildError {
+    let output = output.to_owned();
+    match source {
+        Ext4Error::Full { available } => BuildError::TooSmall { output, available, needed },
+        source => BuildError::Write { output, source },
+    }
 }
 
 /// The file system's UUID follows from its content, so that the same images make the same disk.
@@ -198,19 +278,19 @@ struct Bake<'a> {
     source: &'a dyn LayerSource,
     volume: &'a Volume,
     output: &'a Path,
-    reporter: &'a dyn Reporter,
-    cancel: &'a Cancel,
+    max_layer_size: u64,
+    shared: &'a Shared<'a>,
 }
 
 impl Bake<'_> {
     /// Lays out every layer, the largest first, `jobs` at a time; the first failure ends them all.
     fn layers(&self, jobs: usize) -> Result<Vec<Tree>, BuildError> {
         let layers: Vec<&Layer> = self.plan.layers.iter().map(|planned| planned.layer).collect();
-        self.reporter.planned(&layers);
+        self.shared.reporter.planned(&layers);
         let mut order: Vec<usize> = (0..layers.len()).collect();
         order.sort_by_key(|index| std::cmp::Reverse(layers[*index].descriptor.size));
         let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
+        let failed = &self.shared.failed;
         let results: Mutex<Vec<Option<Tree>>> = Mutex::new(vec![None; layers.len()]);
         let failure: Mutex<Option<BuildError>> = Mutex::new(None);
         std::thread::scope(|scope| {
@@ -218,7 +298,7 @@ impl Bake<'_> {
                 scope.spawn(|| {
                     while !failed.load(Ordering::Relaxed) {
                         let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                        match self.layer(*index, &failed) {
+                        match self.layer(*index) {
                             Ok(tree) => {
                                 results.lock().unwrap_or_else(PoisonError::into_inner)[*index] = Some(tree);
                             }
@@ -243,16 +323,16 @@ impl Bake<'_> {
         }
     }
 
-    fn layer(&self, index: usize, failed: &AtomicBool) -> Result<Tree, BuildError> {
+    fn layer(&self, index: usize) -> Result<Tree, BuildError> {
         let planned = &self.plan.layers[index];
         let layer = planned.layer;
         let failure = |source| self.source_error(index, source);
         let blob = self.source.open(layer).map_err(failure)?;
-        let blob = Watched { blob, layer, bake: self, failed };
+        let blob = Watched { blob, layer, shared: self.shared };
         std::thread::scope(|scope| {
             let (inflated, _thread) = inflate(scope, Box::new(blob));
             let mut writer = self.volume.writer();
-            let hashed = Hashed { input: inflated, hasher: Sha256::new() };
+            let hashed = Hashed::new(inflated, self.max_layer_size);
             let unpacked = unpack(hashed, layer.parent.is_none(), &mut writer);
             let (tree, rest) = unpacked.map_err(|error| self.layer_error(index, error))?;
             let found = rest.finish().map_err(failure)?;
@@ -265,13 +345,13 @@ impl Bake<'_> {
                 });
             }
             writer.finish().map_err(|source| self.write_error(source))?;
-            self.reporter.finished(layer);
+            self.shared.reporter.finished(layer);
             Ok(tree)
         })
     }
 
     fn source_error(&self, index: usize, source: io::Error) -> BuildError {
-        if self.cancel.is_cancelled() {
+        if self.shared.cancel.is_cancelled() {
             return BuildError::Cancelled;
         }
         let planned = &self.plan.layers[index];
@@ -290,120 +370,13 @@ impl Bake<'_> {
     }
 
     fn write_error(&self, source: Ext4Error) -> BuildError {
-        BuildError::Write { output: self.output.to_owned(), source }
-    }
-}
-
-/// A blob on its way in: counts bytes for the reporter, and stops when the build is cancelled or another layer failed.
-struct Watched<'a> {
-    blob: Box<dyn BufRead + Send + 'a>,
-    layer: &'a Layer,
-    bake: &'a Bake<'a>,
-    failed: &'a AtomicBool,
-}
-
-impl io::Read for Watched<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
-    }
-}
-
-impl BufRead for Watched<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.bake.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed) {
-            return Err(io::Error::other("the build was ended"));
-        }
-        self.blob.fill_buf()
+        too_small(self.output, source, self.needed())
     }
 
-    fn consume(&mut self, length: usize) {
-        self.bake.reporter.read(self.layer, length as u64);
-        self.blob.consume(length);
+    /// The disk that it all needs, judged by what the blobs read so far have become.
+    fn needed(&self) -> ByteSize {
+        let (read, all) = (self.shared.read.load(Ordering::Relaxed).max(1), self.plan.blob_bytes());
+        let needed = u128::from(self.volume.occupied()) * u128::from(all.max(read)) / u128::from(read);
+        ByteSize(u64::try_from(needed).unwrap_or(u64::MAX))
     }
-}
-
-/// Hashes what passes: the diff ID is over the whole stream, also behind the archive's end.
-struct Hashed<R> {
-    input: R,
-    hasher: Sha256,
-}
-
-impl<R: BufRead> io::Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
-    }
-}
-
-impl<R: BufRead> BufRead for Hashed<R> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.input.fill_buf()
-    }
-
-    fn consume(&mut self, length: usize) {
-        // What is consumed was handed out by the last `fill_buf`, so it is still there.
-        if let Ok(available) = self.input.fill_buf() {
-            self.hasher.update(&available[..length]);
-        }
-        self.input.consume(length);
-    }
-}
-
-impl<R: BufRead> Hashed<R> {
-    fn finish(mut self) -> io::Result<DiffId> {
-        loop {
-            let length = self.fill_buf()?.len();
-            if length == 0 {
-                return Ok(DiffId(Digest::from_sha256(self.hasher.finalize().into())));
-            }
-            self.consume(length);
-        }
-    }
-}
-
-/// Puts the layers and the disk's own files into one tree.
-fn assemble(plan: &Plan<'_>, trees: Vec<Tree>, volume: &Volume) -> Result<(Tree, Digest), Ext4Error> {
-    let mut finished: BTreeMap<ChainId, Tree> = BTreeMap::new();
-    let mut records = Vec::new();
-    let mut waiting: BTreeMap<ChainId, Tree> =
-        plan.layers.iter().map(|planned| planned.layer.chain_id).zip(trees).collect();
-    // A layer's number is above that of every layer below it.
-    for (number, planned) in (1..).zip(&plan.layers) {
-        let layer = planned.layer;
-        let Some(mut tree) = waiting.remove(&layer.chain_id) else { continue };
-        let below: Vec<&Tree> =
-            plan.below(layer).iter().filter_map(|chain_id| finished.get(chain_id)).collect();
-        inherit(&mut tree, &below);
-        let listing = layout::listing_blob(listing(&tree));
-        records.push(LayerRecord { chain_id: layer.chain_id, diff_id: layer.diff_id, number, listing });
-        finished.insert(layer.chain_id, tree);
-    }
-    let mut disk = Tree::new(Attributes::plain_directory());
-    for record in &records {
-        if let Some(tree) = finished.remove(&record.chain_id) {
-            let parent = disk.directory_at(&format!("snapshots/{}", record.number));
-            disk.graft(parent, b"fs", tree);
-        }
-    }
-    let (files, id) = layout::write(&plan.images, &records);
-    let mut writer = volume.writer();
-    for (path, bytes) in files {
-        let (directory, name) = path.rsplit_once('/').unwrap_or(("", &path));
-        let directory = disk.directory_at(directory);
-        let mut file = crate::ext4::OpenFile::new(bytes.len() as u64);
-        writer.write(&mut file, &bytes)?;
-        let content = Content { size: bytes.len() as u64, extents: writer.close(file)?, hash: [0; 32] };
-        let attributes = Attributes { mode: 0o644, ..Attributes::default() };
-        disk.insert(directory, name.as_bytes(), attributes, Kind::File(content));
-    }
-    writer.finish()?;
-    debug_assert!(disk.child(NodeId::ROOT, b"index.json").is_some());
-    Ok((disk, id))
 }

@@ -14,15 +14,17 @@ mod geometry;
 mod groups;
 mod inode;
 mod nodes;
+pub(crate) mod read;
 mod space;
 mod superblock;
 mod volume;
 mod xattr;
 
-pub(crate) use content::{ContentWriter, OpenFile};
+pub(crate) use content::{Closed, ContentWriter, OpenFile};
 pub(crate) use device::Target;
-pub(crate) use volume::Volume;
-pub(crate) use xattr::is_storable;
+pub(crate) use volume::{Sizing, Volume, VolumeOptions};
+pub(crate) use acl::{as_kept as acl_as_kept, is_acl, is_empty as acl_is_empty, is_mode as acl_is_mode};
+pub(crate) use xattr::{fit as xattrs_fit, is_storable};
 
 use crate::tree::Kind;
 use std::io;
@@ -44,7 +46,7 @@ pub enum Ext4Error {
         source: io::Error,
     },
     /// The target is too small for what should be on it.
-    #[error("the disk is too small: it has {available} and more is needed")]
+    #[error("the disk is full: it has {available}")]
     Full {
         /// Its size.
         available: larder_core::ByteSize,

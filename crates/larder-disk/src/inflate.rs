@@ -101,11 +101,7 @@ fn drain(mut input: impl BufRead) -> io::Result<()> {
 
 impl Read for Inflated {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.fill_buf()?;
-        let length = available.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&available[..length]);
-        self.consume(length);
-        Ok(length)
+        read_buffered(self, buffer)
     }
 }
 
@@ -124,6 +120,15 @@ impl BufRead for Inflated {
     fn consume(&mut self, length: usize) {
         self.position += length;
     }
+}
+
+/// `Read` in terms of `BufRead`.
+pub(crate) fn read_buffered(input: &mut impl BufRead, buffer: &mut [u8]) -> io::Result<usize> {
+    let available = input.fill_buf()?;
+    let length = available.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&available[..length]);
+    input.consume(length);
+    Ok(length)
 }
 
 #[cfg(test)]

@@ -3,13 +3,29 @@
 //! Blocking code without a network: it asks a [`LayerSource`] for bytes and tells a [`Reporter`] what happens.
 
 mod build;
+mod diff;
 mod ext4;
+#[cfg(test)]
+mod fixture;
 mod inflate;
+mod inspect;
 mod layer;
 mod layout;
+mod medium;
 mod tar;
 mod tree;
+mod verify;
 
-pub use build::{BuildError, BuildOptions, BuildReport, Cancel, LayerSource, OutputError, Reporter, build};
+pub use build::{
+    BuildError, BuildOptions, BuildPlan, BuildReport, Cancel, LayerSource, MAX_LAYER_SIZE, OutputError,
+    PlannedLayer, Reporter, build, plan,
+};
+pub use diff::{Amount, Change, DiskDiff, ImageDiff, LayerDiff, diff};
 pub use ext4::Ext4Error;
+pub use ext4::read::{Object, ReadError};
+pub use inspect::{
+    FileSystemFacts, ImageContents, InspectedImage, InspectedLayer, Inspection, Sharing, inspect,
+};
 pub use layout::{CacheDisk, LayoutError};
+pub use medium::MediumError;
+pub use verify::{Problem, VerifyReport, verify};

@@ -29,6 +29,8 @@ pub(crate) enum EntryKind {
     BlockDevice,
     Directory,
     Fifo,
+    /// A PAX header for all that follow. Its records are ignored, but containerd makes room for its name.
+    Global,
 }
 
 /// A run of data in a sparse file.
@@ -90,8 +92,7 @@ impl<R: BufRead> TarReader<R> {
             let Some(header) = self.header()? else { return Ok(None) };
             match header.type_flag() {
                 b'x' => records = Records::parse(&self.special(&header)?)?,
-                // Global records describe the archive, not its files; containerd ignores them too.
-                b'g' => drop(self.special(&header)?),
+                b'g' => return self.global(&header).map(Some),
                 b'L' => long_name = Some(header::until_nul(&self.special(&header)?).to_vec()),
                 b'K' => long_link = Some(header::until_nul(&self.special(&header)?).to_vec()),
                 _ => return self.entry(&header, &records, long_name, long_link).map(Some),
@@ -134,10 +135,10 @@ impl<R: BufRead> TarReader<R> {
     ) -> Result<Entry, TarError> {
         let mut entry = header.entry()?;
         records.apply(&mut entry)?;
-        if let Some(name) = long_name {
+        if let Some(name) = long_name.filter(|name| !name.is_empty()) {
             entry.path = name;
         }
-        if let Some(link) = long_link {
+        if let Some(link) = long_link.filter(|link| !link.is_empty()) {
             entry.link = link;
         }
         // Before ustar, a directory was a file whose name ends in a slash.
@@ -159,8 +160,21 @@ impl<R: BufRead> TarReader<R> {
             records.apply_sparse(&mut entry)?;
         }
         if let Some(segments) = &entry.segments {
+            if entry.kind != EntryKind::File {
+                return Err(TarError::Sparse);
+            }
             sparse::validate(segments, entry.size, self.unread)?;
         }
+        Ok(entry)
+    }
+
+    /// An entry without content or attributes; GNU tar gives it an absolute path by default.
+    fn global(&mut self, header: &Header) -> Result<Entry, TarError> {
+        let mut entry = header.entry()?;
+        Records::parse(&self.special(header)?)?.apply(&mut entry)?;
+        let start = entry.path.iter().position(|byte| *byte != b'/').unwrap_or(entry.path.len());
+        entry.path.drain(..start);
+        (entry.size, entry.xattrs) = (0, Vec::new());
         Ok(entry)
     }
 
@@ -230,22 +244,20 @@ impl<R: BufRead> TarReader<R> {
 
     /// The sparse map of GNU's PAX format 1.0: decimal numbers in front of the data, in whole blocks.
     fn map_in_data(&mut self) -> Result<Vec<Segment>, TarError> {
-        let mut text = Vec::new();
-        loop {
-            if let Some(segments) = sparse::parse_in_data(&text)? {
-                return Ok(segments);
-            }
-            if text.len() as u64 > MAX_SPECIAL {
+        let mut map = sparse::InData::default();
+        while !map.is_complete()? {
+            if map.len() as u64 > MAX_SPECIAL {
                 return Err(TarError::TooLong);
             }
             if self.unread < BLOCK as u64 {
                 return Err(TarError::Truncated);
             }
             self.data(BLOCK as u64, |slice| {
-                text.extend_from_slice(slice);
+                map.extend(slice);
                 Ok::<(), TarError>(())
             })?;
         }
+        map.segments()
     }
 
     fn skip_rest(&mut self) -> Result<(), TarError> {

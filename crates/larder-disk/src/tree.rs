@@ -77,6 +77,8 @@ pub(crate) struct Content {
     pub(crate) extents: Box<[Extent]>,
     /// BLAKE3.
     pub(crate) hash: [u8; 32],
+    /// MD5, where the disk is to have the reference's checksums.
+    pub(crate) md5: Option<Box<[u8; 16]>>,
 }
 
 /// What a node is.

@@ -2,122 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
-use std::collections::BTreeMap;
-use std::io::{self, BufRead, Cursor, Write};
-use std::path::Path;
+mod fixture;
+
 use std::process::Command;
 
-use larder_core::{Blob, DiffId, Digest, Image, Layer, media_type};
-use larder_disk::{BuildError, BuildOptions, BuildReport, CacheDisk, Cancel, LayerSource, Reporter, build};
-
-#[derive(Default)]
-struct Blobs(BTreeMap<Digest, Vec<u8>>);
-
-impl LayerSource for Blobs {
-    fn open(&self, layer: &Layer) -> io::Result<Box<dyn BufRead + Send + '_>> {
-        match self.0.get(&layer.descriptor.digest) {
-            Some(bytes) => Ok(Box::new(Cursor::new(bytes))),
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "no such blob")),
-        }
-    }
-}
-
-struct Silent;
-
-impl Reporter for Silent {
-    fn planned(&self, _: &[&Layer]) {}
-    fn read(&self, _: &Layer, _: u64) {}
-    fn finished(&self, _: &Layer) {}
-    fn writing_metadata(&self) {}
-}
-
-const OPTIONS: BuildOptions = BuildOptions { jobs: 2, journal: true, force: false };
-
-type Fill = fn(&mut tar::Builder<Vec<u8>>);
-
-fn layer(fill: Fill) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    fill(&mut builder);
-    builder.into_inner().unwrap()
-}
-
-fn header(kind: tar::EntryType, size: usize, mode: u32) -> tar::Header {
-    let mut header = tar::Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_size(size as u64);
-    header.set_mode(mode);
-    header.set_uid(0);
-    header.set_gid(0);
-    header.set_mtime(1_700_000_000);
-    header
-}
-
-fn file(tar: &mut tar::Builder<Vec<u8>>, path: &str, content: &[u8]) {
-    tar.append_data(&mut header(tar::EntryType::Regular, content.len(), 0o644), path, content).unwrap();
-}
-
-fn directory(tar: &mut tar::Builder<Vec<u8>>, path: &str, mode: u32) {
-    tar.append_data(&mut header(tar::EntryType::Directory, 0, mode), path, &b""[..]).unwrap();
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// An image of `layers`, gzip; its blobs go to `blobs`.
-fn image(blobs: &mut Blobs, name: &str, layers: &[Vec<u8>]) -> Image {
-    let diff_ids: Vec<DiffId> = layers.iter().map(|layer| DiffId(Digest::of(layer))).collect();
-    let config =
-        serde_json::json!({"os": "linux", "architecture": "amd64", "rootfs": {"diff_ids": diff_ids}});
-    let config = Blob::new(media_type::OCI_CONFIG, config.to_string());
-    let descriptors = layers.iter().map(|layer| {
-        let blob = Blob::new(media_type::OCI_LAYER_GZIP, gzip(layer));
-        blobs.0.insert(blob.descriptor.digest, blob.bytes.to_vec());
-        blob.descriptor
-    });
-    let manifest = serde_json::json!({
-        "schemaVersion": 2, "config": config.descriptor, "layers": descriptors.collect::<Vec<_>>(),
-    });
-    let manifest = Blob::new(media_type::OCI_MANIFEST, manifest.to_string());
-    let platform = "linux/amd64".parse().unwrap();
-    Image::assemble(name.parse().unwrap(), vec![], manifest, config, &platform).unwrap()
-}
-
-fn bake(images: &[Image], blobs: &Blobs, output: &Path) -> Result<BuildReport, BuildError> {
-    build(images, blobs, output, &OPTIONS, &Silent, &Cancel::default())
-}
-
-fn e2fsck(disk: &Path) {
-    let output = Command::new("/sbin/e2fsck").arg("-fn").arg(disk).output().unwrap();
-    let said =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
-    assert!(!said.contains("Fix? no") && !said.contains("WARNING"), "{said}");
-}
-
-fn base(tar: &mut tar::Builder<Vec<u8>>) {
-    directory(tar, "tmp/", 0o1777);
-    directory(tar, "etc/", 0o755);
-    file(tar, "etc/hostname", b"larder\n");
-    file(tar, "etc/deleted", b"x");
-    file(tar, "big", &vec![0x5a; 3_000_000]);
-    tar.append_link(&mut header(tar::EntryType::Link, 0, 0o600), "etc/link", "etc/hostname").unwrap();
-    tar.append_link(&mut header(tar::EntryType::Symlink, 0, 0o777), "short", "etc/hostname").unwrap();
-    tar.append_link(&mut header(tar::EntryType::Symlink, 0, 0o777), "long", "x/".repeat(1000)).unwrap();
-    for n in 0..3000 {
-        file(tar, &format!("many/file-with-a-name-of-some-length-{n}"), b"");
-    }
-    tar.append_pax_extensions([("SCHILY.xattr.user.large", &[b'v'; 2000][..]), ("mtime", b"-5.5")]).unwrap();
-    file(tar, "xattrs", b"content");
-}
-
-fn upper(tar: &mut tar::Builder<Vec<u8>>) {
-    file(tar, "tmp/implied", b"in tmp");
-    file(tar, "etc/.wh.deleted", b"");
-    file(tar, "many/.wh..wh..opq", b"");
-}
+use fixture::{Blobs, Silent, bake, base, e2fsck, gzip, image, layer, options, upper};
+use larder_core::Image;
+use larder_disk::{BuildError, CacheDisk, Cancel, build};
 
 #[test]
 fn a_disk_is_clean_and_a_second_reader_finds_everything() {
@@ -217,7 +108,7 @@ fn a_cancelled_build_leaves_nothing_behind() {
     let images = [image(&mut blobs, "one", &[layer(base)])];
     let cancel = Cancel::default();
     cancel.cancel();
-    let result = build(&images, &blobs, &directory.path().join("disk"), &OPTIONS, &Silent, &cancel);
+    let result = build(&images, &blobs, &directory.path().join("disk"), &options(), &Silent, &cancel);
     assert!(matches!(result, Err(BuildError::Cancelled)));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -47,7 +47,7 @@ pub enum StageError {
         path: PathBuf,
         /// What is wrong with it.
         #[source]
-        source: LayoutError,
+        source: Box<LayoutError>,
     },
     /// Something else is mounted at the disk's place.
     #[error("{place} has another disk mounted: {found}")]
@@ -115,7 +115,8 @@ fn stage_directory(state: &StateDir, directory: &Path) -> Result<Staged, StageEr
 }
 
 fn read(root: &Path) -> Result<CacheDisk, StageError> {
-    CacheDisk::read(root).map_err(|source| StageError::Layout { path: root.to_owned(), source })
+    CacheDisk::read(root)
+        .map_err(|source| StageError::Layout { path: root.to_owned(), source: source.into() })
 }
 
 fn bind(directory: &Path, place: &Path) -> Result<(), StageError> {

@@ -13,9 +13,10 @@ use crate::credentials::{CredentialError, Credentials};
 use crate::layout::Layout;
 use crate::options::ClientOptions;
 use crate::reader::BlobReader;
-use crate::registry::{Registries, RegistryError, Repository};
+use crate::registry::{Http, Registries, RegistryError, Repository};
 use crate::resolve::{self, ResolveError};
 use crate::spec::ImageSpec;
+use crate::trust::{self, TrustError};
 
 /// Resolves images and opens their layers; a clone shares connections and tokens.
 #[derive(Clone)]
@@ -53,6 +54,9 @@ pub enum ClientError {
     /// The files with credentials cannot be read.
     #[error(transparent)]
     Credentials(#[from] CredentialError),
+    /// A file with CA certificates cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The HTTP client cannot be set up.
     #[error(transparent)]
     Http(#[from] RegistryError),
@@ -61,10 +65,20 @@ pub enum ClientError {
 impl Client {
     /// A client that works on the current tokio runtime. Reads the files with credentials, and connects to nothing.
     pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
-        let ClientOptions { plain_http, docker_config, timeouts, retry } = options;
+        let ClientOptions {
+            plain_http,
+            ca_certs,
+            mirrors,
+            token_sources,
+            docker_config,
+            timeouts,
+            retry,
+            ranges,
+        } = options;
         let runtime = Handle::try_current()?;
-        let credentials = Credentials::load(docker_config.as_deref(), timeouts.helper)?;
-        let registries = Arc::new(Registries::new(credentials, plain_http, timeouts, retry)?);
+        let credentials = Credentials::load(token_sources, docker_config.as_deref(), timeouts.helper)?;
+        let http = Http::new(timeouts, &trust::read(&ca_certs)?)?;
+        let registries = Arc::new(Registries::new(http, credentials, plain_http, mirrors, retry, ranges));
         Ok(Self { runtime, registries })
     }
 
@@ -120,6 +134,13 @@ impl Client {
             Source::Archive(spans) => spans.extent(descriptor)?,
         };
         Ok(Box::new(BlobReader::over_file(&self.runtime, descriptor, extent)))
+    }
+}
+
+impl Origin {
+    /// Whether the layers come over the network.
+    pub fn is_registry(&self) -> bool {
+        matches!(self.0, Source::Registry(_))
     }
 }
 

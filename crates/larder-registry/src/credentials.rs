@@ -2,19 +2,25 @@
 //! Sends nothing: who gets a credential, and how, is the registry module's business.
 
 mod docker_config;
+mod google;
 mod helper;
 mod matching;
+mod source;
 
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use docker_config::{DockerConfig, Found};
+
+pub use google::{GoogleError, GoogleTokens};
+pub use source::{Token, TokenAnswer, TokenError, TokenSource};
 
 /// A text that must not be printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -109,18 +115,34 @@ pub enum CredentialError {
         /// Whose credential was asked for.
         server: String,
     },
+    /// A token source failed for a registry of its own.
+    #[error(transparent)]
+    Source(#[from] TokenError),
+}
+
+impl CredentialError {
+    /// Whether the same question may be answered later.
+    pub(crate) fn is_passing(&self) -> bool {
+        matches!(self, Self::Source(TokenError::Passing(_)))
+    }
 }
 
 /// Every place where a credential may be found.
 #[derive(Debug)]
 pub(crate) struct Credentials {
+    sources: Vec<Arc<dyn TokenSource>>,
     configs: Vec<DockerConfig>,
     helper_timeout: Duration,
 }
 
 impl Credentials {
-    /// Reads `named`, which must exist, or the files of the environment, which need not.
-    pub(crate) fn load(named: Option<&Path>, helper_timeout: Duration) -> Result<Self, CredentialError> {
+    /// Reads `named`, which must exist, or the files of the environment, which need not. `sources` come before them:
+    /// they were asked for by name, and know which registries are theirs.
+    pub(crate) fn load(
+        sources: Vec<Arc<dyn TokenSource>>,
+        named: Option<&Path>,
+        helper_timeout: Duration,
+    ) -> Result<Self, CredentialError> {
         let configs = match named {
             Some(path) => vec![read(path)?.ok_or_else(|| missing(path))?],
             None => usual_files(|name| env::var_os(name))
@@ -128,23 +150,28 @@ impl Credentials {
                 .filter_map(|path| read(path).transpose())
                 .collect::<Result<_, _>>()?,
         };
-        Ok(Self { configs, helper_timeout })
+        Ok(Self { sources, configs, helper_timeout })
     }
 
-    /// The credential for `repository` of `registry`: that of the first file that has one.
+    /// The credential for `repository` of `registry`: that of the first source or file that has one.
     pub(crate) async fn find(
         &self,
         registry: &str,
         repository: &str,
-    ) -> Result<Option<Credential>, CredentialError> {
+    ) -> Result<Option<Token>, CredentialError> {
+        for source in &self.sources {
+            if let Some(token) = source.token(registry, repository).await? {
+                return Ok(Some(token));
+            }
+        }
         for config in &self.configs {
             let found = match config.find(registry, repository)? {
                 Found::Nothing => None,
                 Found::Credential(credential) => Some(credential),
                 Found::Helper { name, server } => helper::get(&name, &server, self.helper_timeout).await?,
             };
-            if found.is_some() {
-                return Ok(found);
+            if let Some(credential) = found {
+                return Ok(Some(Token { credential, renew_at: None }));
             }
         }
         Ok(None)
@@ -199,10 +226,10 @@ mod tests {
         let limit = Duration::from_secs(1);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
-        let error = Credentials::load(Some(&path), limit).unwrap_err();
+        let error = Credentials::load(Vec::new(), Some(&path), limit).unwrap_err();
         assert!(matches!(error, CredentialError::Read { path: named, .. } if named == path));
         std::fs::write(&path, r#"{"auths": {"a": "s3cret"}}"#).unwrap();
-        let error = Credentials::load(Some(&path), limit).unwrap_err();
+        let error = Credentials::load(Vec::new(), Some(&path), limit).unwrap_err();
         assert!(matches!(error, CredentialError::Json { line: 1, .. }), "{error}");
         assert!(!format!("{error} {error:?}").contains("s3cret"));
     }

@@ -1,4 +1,4 @@
-//! Which URL a registry's name stands for. Mirrors will be told apart here.
+//! Which URL a registry's name stands for, and which names mean the same registry.
 
 use reqwest::Url;
 

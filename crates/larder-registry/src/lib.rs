@@ -5,6 +5,7 @@
 mod blob;
 mod client;
 mod document;
+mod mirror;
 mod options;
 mod reader;
 mod resolve;
@@ -16,14 +17,19 @@ mod endpoint;
 mod foreign_text;
 mod layout;
 mod registry;
+mod trust;
 
 pub use archive::ArchiveError;
 pub use blob::BlobError;
 pub use client::{Client, ClientError, Origin, Resolved};
-pub use credentials::CredentialError;
+pub use credentials::{
+    CredentialError, GoogleError, GoogleTokens, Token, TokenAnswer, TokenError, TokenSource,
+};
 pub use document::{DocumentError, MAX_CONFIG, MAX_MANIFEST};
 pub use layout::LayoutError;
+pub use mirror::{Mirror, MirrorError};
 pub use options::{ClientOptions, PlainHttp, Timeouts};
-pub use registry::{Access, RegistryError, RetryPolicy};
+pub use registry::{Access, RangePolicy, RegistryError, RetryPolicy};
 pub use resolve::ResolveError;
 pub use spec::{ImageSpec, SpecError};
+pub use trust::TrustError;

@@ -1,16 +1,25 @@
 //! How a client is set up: which registries go without TLS, where credentials are, how long anything may take.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::credentials::TokenSource;
 use crate::endpoint;
-use crate::registry::RetryPolicy;
+use crate::mirror::Mirror;
+use crate::registry::{RangePolicy, RetryPolicy};
 
 /// How a [`crate::Client`] works; the default suits the internet.
 #[derive(Clone, Debug, Default)]
 pub struct ClientOptions {
     /// Registries that are spoken to over plain HTTP. Loopback hosts are not implied.
     pub plain_http: PlainHttp,
+    /// Files with PEM certificates of authorities to trust beside the system's.
+    pub ca_certs: Vec<PathBuf>,
+    /// Asked in this order, before the registry itself.
+    pub mirrors: Vec<Mirror>,
+    /// Asked before the files with credentials, each for the registries that are its own.
+    pub token_sources: Vec<Arc<dyn TokenSource>>,
     /// The only file to take credentials from. Without it: `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`,
     /// then podman's `$XDG_RUNTIME_DIR/containers/auth.json`, as far as they exist.
     pub docker_config: Option<PathBuf>,
@@ -18,6 +27,8 @@ pub struct ClientOptions {
     pub timeouts: Timeouts,
     /// How often a failed request is repeated.
     pub retry: RetryPolicy,
+    /// When a blob is fetched in parts.
+    pub ranges: RangePolicy,
 }
 
 /// Which registries are spoken to over plain HTTP.

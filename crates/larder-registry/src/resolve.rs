@@ -10,7 +10,7 @@ use crate::archive::ArchiveError;
 use crate::blob::{BlobError, Proof};
 use crate::document::{self, DocumentError, MAX_CONFIG};
 use crate::layout::LayoutError;
-use crate::registry::{RegistryError, Repository};
+use crate::registry::{Host, RegistryError, Repository};
 
 /// An index, and one within it (buildkit's nested attestations, multi-tag layouts); nobody makes deeper ones.
 const MAX_INDEXES: usize = 2;
@@ -119,19 +119,40 @@ pub(crate) async fn root(repository: &Repository, reference: &ImageRef) -> Resul
     }
 }
 
+/// The document from the first host that has a sound one.
 async fn fetch(
     repository: &Repository,
     reference: &str,
     digest: Option<Digest>,
 ) -> Result<Blob, ResolveError> {
-    let answer = repository.manifest(reference).await?;
+    for mirror in repository.mirrors() {
+        match fetch_from(mirror, reference, digest).await {
+            Ok(blob) => return Ok(blob),
+            Err(error) => mirror.pass_over(&error),
+        }
+    }
+    fetch_from(repository.itself(), reference, digest).await
+}
+
+async fn fetch_from(host: &Host, reference: &str, digest: Option<Digest>) -> Result<Blob, ResolveError> {
+    let answer = host.manifest(reference).await?;
     // A registry may name a digest that is not sha256; then there is nothing to hold the content against.
     let announced = answer.digest.as_deref().and_then(|text| text.parse().ok());
     let blob = document::read(answer.bytes, answer.media_type.as_deref(), digest.or(announced));
     blob.map_err(|source| ResolveError::Document { place: answer.url, source })
 }
 
+/// A mirror with other bytes is found out only at their end: then the registry itself is asked.
 async fn collect(repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>, BlobError> {
+    match collect_from(repository, descriptor).await {
+        Err(error) if repository.mirrors().next().is_some() && !matches!(error, BlobError::Fetch { .. }) => {
+            collect_from(&repository.without_mirrors(), descriptor).await
+        }
+        collected => collected,
+    }
+}
+
+async fn collect_from(repository: &Repository, descriptor: &Descriptor) -> Result<Vec<u8>, BlobError> {
     let failed = |source| BlobError::Fetch { digest: descriptor.digest, source };
     let mut proof = Proof::of(descriptor);
     let mut stream = repository.blob(descriptor);

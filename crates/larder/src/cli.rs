@@ -1,12 +1,17 @@
 //! What can be typed.
 
 mod build;
+mod disk;
+mod duration;
 mod node;
+mod registry;
 
 use clap::{ArgAction, Parser, Subcommand};
 
-pub(crate) use build::BuildArgs;
+pub(crate) use build::{BuildArgs, ReportForm};
+pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
+pub(crate) use registry::RegistryArgs;
 
 /// Keeps container images in stock on every Kubernetes node, so that a pod starts without waiting for a pull.
 #[derive(Debug, Parser)]
@@ -24,10 +29,18 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Bake images into a cache disk
     Build(BuildArgs),
+    /// Say what is on a cache disk
+    Inspect(InspectArgs),
+    /// Prove that a cache disk is intact
+    Verify(VerifyArgs),
+    /// Say what a cache disk has that another has not
+    Diff(DiffArgs),
     /// Make containerd list the images of a cache disk, without pulling
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Print a shell's completion script
+    Completion(CompletionArgs),
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Carries requests out: composes registry, disk and node.
 
 mod build;
+mod completion;
+mod disk;
 mod node;
+mod report;
+mod registry;
 
 use tracing_subscriber::EnvFilter;
 
@@ -17,8 +21,12 @@ pub(crate) struct UsageError(pub(crate) String);
 pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Build(args) => build::run(args),
+        Command::Inspect(args) => disk::inspect(args),
+        Command::Verify(args) => disk::verify(args),
+        Command::Diff(args) => disk::diff(args),
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
+        Command::Completion(args) => completion::run(&args),
     }
 }
 

@@ -10,6 +10,14 @@ pub(crate) fn data(line: impl Display) {
     println!("{line}");
 }
 
+/// A JSON object, indented.
+pub(crate) fn json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("error: the report cannot be written: {error}"),
+    }
+}
+
 /// A line of talk.
 pub(crate) fn talk(line: impl Display) {
     eprintln!("{line}");

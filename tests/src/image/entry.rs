@@ -1,5 +1,6 @@
 //! One tar entry as a person thinks of it; `header` turns it into bytes.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// A tar entry: made by its kind's constructor, then changed by the other methods.
@@ -154,5 +155,28 @@ impl Entry {
     /// Sets how it says what does not fit; else PAX.
     pub fn dialect(self, dialect: Dialect) -> Self {
         Self { dialect, ..self }
+    }
+}
+
+/// A line as `tar -tv` prints it, with PAX records behind it.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { path, kind, mode, uid, gid, mtime: (seconds, nanoseconds), records, dialect: _ } = self;
+        let (letter, rest) = match kind {
+            Kind::File(Content::Bytes(bytes)) => ('-', format!(" {} bytes", bytes.len())),
+            Kind::File(Content::Disk(_, size)) => ('-', format!(" {size} bytes")),
+            Kind::PaxSparse(_, size) | Kind::GnuSparse(_, size) => ('-', format!(" {size} bytes, sparse")),
+            Kind::Directory => ('d', String::new()),
+            Kind::Symlink(target) => ('l', format!(" -> {}", target.escape_ascii())),
+            Kind::HardLink(target) => ('h', format!(" link to {}", target.escape_ascii())),
+            Kind::CharDevice(major, minor) => ('c', format!(" {major}:{minor}")),
+            Kind::BlockDevice(major, minor) => ('b', format!(" {major}:{minor}")),
+            Kind::Fifo => ('p', String::new()),
+        };
+        let path = path.escape_ascii();
+        write!(f, "{letter} {mode:04o} {uid}:{gid} {seconds}.{nanoseconds:09} {path}{rest}")?;
+        records
+            .iter()
+            .try_for_each(|(key, value)| write!(f, " {}={}", key.escape_ascii(), value.escape_ascii()))
     }
 }

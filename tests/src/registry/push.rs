@@ -69,7 +69,7 @@ impl Registry {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.authorised(self.http.request(method, format!("http://{}{path}", self.address)))
+        self.authorised(self.http.request(method, format!("{}://{}{path}", self.scheme(), self.address)))
     }
 
     fn authorised(&self, request: RequestBuilder) -> RequestBuilder {

@@ -16,13 +16,23 @@ impl Seed {
         Self(raw(!0, uuid))
     }
 
+    /// A seed that the superblock holds itself (`metadata_csum_seed`).
+    pub(super) fn stored(seed: u32) -> Self {
+        Self(seed)
+    }
+
     pub(super) fn of(self, bytes: &[u8]) -> u32 {
         raw(self.0, bytes)
     }
 
-    /// The seed of what belongs to one inode: its number and generation (always 0 here).
+    /// The seed of what belongs to an inode that this crate wrote: its generation is 0.
     pub(super) fn inode(self, number: u32) -> u32 {
-        raw(self.of(&number.to_le_bytes()), &0_u32.to_le_bytes())
+        self.inode_of(number, 0)
+    }
+
+    /// The seed of what belongs to one inode: its number and generation.
+    pub(super) fn inode_of(self, number: u32, generation: u32) -> u32 {
+        raw(self.of(&number.to_le_bytes()), &generation.to_le_bytes())
     }
 
     /// Fills in the checksum of an extended attribute block at `h_checksum`.

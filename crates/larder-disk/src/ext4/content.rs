@@ -2,6 +2,8 @@
 
 use std::mem;
 
+use md5::{Digest as _, Md5};
+
 use super::device::Appender;
 use super::space::Run;
 use super::volume::Volume;
@@ -34,13 +36,14 @@ pub(crate) struct OpenFile {
     expected: u64,
     run: Run,
     extents: Vec<Extent>,
+    md5: Option<Md5>,
 }
 
-impl OpenFile {
-    /// A file of `data` bytes of content; holes are not counted.
-    pub(crate) fn new(data: u64) -> Self {
-        Self { expected: data.div_ceil(BLOCK_U64), ..Self::default() }
-    }
+/// Where the content of a file is.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) extents: Box<[Extent]>,
+    pub(crate) md5: Option<Box<[u8; 16]>>,
 }
 
 impl<'a> ContentWriter<'a> {
@@ -48,8 +51,21 @@ impl<'a> ContentWriter<'a> {
         Self { volume, zone: 0..0, out: volume.appender() }
     }
 
+    /// Begins a file of `data` bytes of content; holes are not counted.
+    pub(crate) fn open(&self, data: u64) -> OpenFile {
+        let md5 = self.volume.checksums().then(Md5::new);
+        OpenFile { expected: data.div_ceil(BLOCK_U64), md5, ..OpenFile::default() }
+    }
+
     /// Appends `data` to `file`.
-    pub(crate) fn write(&mut self, file: &mut OpenFile, mut data: &[u8]) -> Result<(), Ext4Error> {
+    pub(crate) fn write(&mut self, file: &mut OpenFile, data: &[u8]) -> Result<(), Ext4Error> {
+        if let Some(md5) = &mut file.md5 {
+            md5.update(data);
+        }
+        self.place(file, data)
+    }
+
+    fn place(&mut self, file: &mut OpenFile, mut data: &[u8]) -> Result<(), Ext4Error> {
         while !data.is_empty() {
             let within = usize::try_from(file.position % BLOCK_U64).unwrap_or(0);
             if within == 0 && file.run.is_empty() {
@@ -71,6 +87,10 @@ impl<'a> ContentWriter<'a> {
         if end.div_ceil(BLOCK_U64) > MAX_FILE_BLOCKS {
             return Err(Ext4Error::FileTooLarge);
         }
+        if let Some(md5) = &mut file.md5 {
+            (0..length / BLOCK_U64).for_each(|_| md5.update(ZEROS));
+            md5.update(&ZEROS[..usize::try_from(length % BLOCK_U64).unwrap_or(0)]);
+        }
         let first_whole = file.position.next_multiple_of(BLOCK_U64);
         self.zeros(file, first_whole.min(end) - file.position)?;
         let last_whole = end - end % BLOCK_U64;
@@ -80,12 +100,13 @@ impl<'a> ContentWriter<'a> {
         self.zeros(file, end - file.position)
     }
 
-    /// Ends a file: pads its last block, gives back what it did not use, and returns its extents.
-    pub(crate) fn close(&mut self, mut file: OpenFile) -> Result<Box<[Extent]>, Ext4Error> {
+    /// Ends a file: pads its last block, gives back what it did not use, and says where its content is.
+    pub(crate) fn close(&mut self, mut file: OpenFile) -> Result<Closed, Ext4Error> {
         let padding = file.position.next_multiple_of(BLOCK_U64) - file.position;
         self.zeros(&mut file, padding)?;
         self.give_back(mem::take(&mut file.run));
-        Ok(file.extents.into_boxed_slice())
+        let md5 = file.md5.map(|md5| Box::new(md5.finalize().into()));
+        Ok(Closed { extents: file.extents.into_boxed_slice(), md5 })
     }
 
     /// Hands over the last buffer and gives back the rest of the zone.
@@ -98,7 +119,7 @@ impl<'a> ContentWriter<'a> {
     fn zeros(&mut self, file: &mut OpenFile, length: u64) -> Result<(), Ext4Error> {
         debug_assert!(length <= BLOCK_U64);
         let length = usize::try_from(length).unwrap_or(BLOCK);
-        self.write(file, &ZEROS[..length])
+        self.place(file, &ZEROS[..length])
     }
 
     fn take(&mut self, blocks: u64) -> Result<Run, Ext4Error> {

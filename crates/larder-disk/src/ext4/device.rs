@@ -89,10 +89,6 @@ impl Device {
         Ok(Self { file, target, reserved: Mutex::new(0) })
     }
 
-    pub(super) fn target(&self) -> Target {
-        self.target
-    }
-
     /// Makes sure that a growing file reaches `end` bytes.
     fn reserve(&self, end: u64) -> io::Result<()> {
         if self.target != Target::File {

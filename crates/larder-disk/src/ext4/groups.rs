@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::checksum::Seed;
-use super::device::{Appender, Target};
+use super::device::Appender;
 use super::geometry::{
     GROUP, INODE, INODES_PER_BLOCK, MAX_INODES_PER_GROUP, descriptor_blocks, groups, has_superblock,
     rounded_up,
@@ -12,7 +12,7 @@ use super::inode;
 use super::nodes::Nodes;
 use super::space::Space;
 use super::superblock::{Group, Journal, Superblock};
-use super::volume::{Finished, full};
+use super::volume::{Finished, Sizing, full};
 use super::{BLOCK, BLOCK_U64, Ext4Error};
 
 /// Where the superblock stands in block 0.
@@ -21,7 +21,7 @@ const SUPERBLOCK_OFFSET: usize = 1024;
 /// Everything that the groups are made from.
 pub(super) struct Groups<'a> {
     out: Appender<'a>,
-    target: Target,
+    sizing: Sizing,
     uuid: [u8; 16],
     seed: Seed,
     space: Space,
@@ -33,9 +33,9 @@ pub(super) struct Groups<'a> {
 }
 
 impl<'a> Groups<'a> {
-    pub(super) fn new(nodes: Nodes<'a>, target: Target, uuid: [u8; 16], journal: Option<Journal>) -> Self {
+    pub(super) fn new(nodes: Nodes<'a>, sizing: Sizing, uuid: [u8; 16], journal: Option<Journal>) -> Self {
         let Nodes { out, seed, space, inodes, directories, used, .. } = nodes;
-        Self { out, target, uuid, seed, space, inodes, directories, used, journal }
+        Self { out, sizing, uuid, seed, space, inodes, directories, used, journal }
     }
 
     /// Chooses the number of groups, and writes their tables, bitmaps and descriptors; returns block 0.
@@ -78,20 +78,20 @@ impl<'a> Groups<'a> {
         Ok((finished, first))
     }
 
-    /// Finds the smallest file system (or, on a device, one of its size) that has room for bitmaps and inode tables.
+    /// Finds the smallest file system (or one of the size that was asked for) that has room for bitmaps and inode tables.
     fn layout(&mut self) -> Result<Layout, Ext4Error> {
         let inodes = self.inodes.len() as u64;
-        let fixed = match self.target {
-            Target::File => None,
-            Target::Device(_) => Some(self.space.limit()),
+        let (fixed, headroom) = match self.sizing {
+            Sizing::Needed { headroom } => (None, headroom.div_ceil(BLOCK_U64)),
+            Sizing::Fixed(_) => (Some(self.space.limit()), 0),
         };
-        let mut count = fixed.map_or_else(|| groups(self.space.end()), groups).max(1);
+        let mut count = fixed.map_or_else(|| groups(self.space.end() + headroom), groups).max(1);
         loop {
             let per_group = inodes.div_ceil(count).next_multiple_of(INODES_PER_BLOCK);
             let mut space = self.space.clone();
             let tables =
                 (per_group <= MAX_INODES_PER_GROUP).then(|| tables(&mut space, count, per_group)).flatten();
-            let blocks = fixed.unwrap_or_else(|| rounded_up(space.end()));
+            let blocks = fixed.unwrap_or_else(|| rounded_up(space.end() + headroom));
             match (tables, fixed) {
                 (Some(tables), _) if groups(blocks) <= count => {
                     let blocks = blocks.max((count - 1) * GROUP + 1);

@@ -15,8 +15,29 @@ use crate::tree::Tree;
 /// How far a file may grow: 1 TiB of blocks, unless more content is announced.
 const FILE_LIMIT: u64 = (1 << 40) / BLOCK_U64;
 
+/// How large a file system becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sizing {
+    /// As large as what is on it, and so many free bytes more.
+    Needed { headroom: u64 },
+    /// Exactly so many bytes, as far as block groups allow.
+    Fixed(u64),
+}
+
+/// What is decided before the first byte is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct VolumeOptions {
+    pub(crate) sizing: Sizing,
+    pub(crate) journal: bool,
+    /// Whether files get the MD5 that the reference's checksums are made of.
+    pub(crate) checksums: bool,
+    /// How many write at once.
+    pub(crate) workers: usize,
+}
+
 /// A file system whose superblock is not written yet.
 pub(crate) struct Volume {
+    options: VolumeOptions,
     device: Arc<Device>,
     queue: WriteQueue,
     space: Mutex<Space>,
@@ -33,17 +54,17 @@ pub(crate) struct Finished {
 }
 
 impl Volume {
-    /// Begins a file system at `path`, which is written by `workers` at once; what was there is wiped.
-    pub(crate) fn create(path: &Path, target: Target, workers: usize) -> Result<Self, Ext4Error> {
+    /// Begins a file system at `path`; what was there is wiped.
+    pub(crate) fn create(path: &Path, target: Target, options: VolumeOptions) -> Result<Self, Ext4Error> {
         let device = Device::open(path, target).map_err(|source| Ext4Error::Io { doing: "open", source })?;
         device.wipe_signatures()?;
         let device = Arc::new(device);
-        let limit = match target {
-            Target::File => FILE_LIMIT,
-            Target::Device(bytes) => usable(bytes / BLOCK_U64),
+        let limit = match options.sizing {
+            Sizing::Needed { .. } => FILE_LIMIT,
+            Sizing::Fixed(bytes) => usable(bytes / BLOCK_U64),
         };
-        let queue = WriteQueue::start(&device, workers);
-        Ok(Self { device, queue, space: Mutex::new(Space::new(limit)) })
+        let queue = WriteQueue::start(&device, options.workers);
+        Ok(Self { options, device, queue, space: Mutex::new(Space::new(limit)) })
     }
 
     /// A worker's way to write content.
@@ -52,11 +73,11 @@ impl Volume {
     }
 
     /// Writes the metadata of `tree`, whose content is all written, and at the very end the superblock.
-    pub(crate) fn finish(self, tree: &Tree, uuid: [u8; 16], journal: bool) -> Result<Finished, Ext4Error> {
-        let Self { device, queue, space } = self;
+    pub(crate) fn finish(self, tree: &Tree, uuid: [u8; 16]) -> Result<Finished, Ext4Error> {
+        let Self { options, device, queue, space } = self;
         let space = space.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (nodes, journal) = Nodes::write(tree, &queue, space, &uuid, journal)?;
-        let (finished, superblock) = Groups::new(nodes, device.target(), uuid, journal).write()?;
+        let (nodes, journal) = Nodes::write(tree, &queue, space, &uuid, options.journal)?;
+        let (finished, superblock) = Groups::new(nodes, options.sizing, uuid, journal).write()?;
         queue.finish()?;
         device.finish_at(finished.size)?;
         device.sync()?;
@@ -67,6 +88,15 @@ impl Volume {
         queue.finish()?;
         device.sync()?;
         Ok(finished)
+    }
+
+    /// Bytes that were handed out so far.
+    pub(crate) fn occupied(&self) -> u64 {
+        self.space().end() * BLOCK_U64
+    }
+
+    pub(super) fn checksums(&self) -> bool {
+        self.options.checksums
     }
 
     pub(super) fn take(&self, blocks: u64) -> Result<Run, Ext4Error> {

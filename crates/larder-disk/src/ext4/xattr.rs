@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::inode::XATTR_ROOM;
 use super::{BLOCK, acl, put};
 
 const MAGIC: u32 = 0xea02_0000;
@@ -78,6 +79,11 @@ fn split(name: &[u8]) -> Option<(u8, &[u8])> {
     }
     let prefixes: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
     prefixes.iter().find_map(|(prefix, index)| Some((*index, name.strip_prefix(*prefix)?)))
+}
+
+/// Whether an inode with `mode` can have all these attributes.
+pub(crate) fn fit(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>, mode: u16) -> bool {
+    place(xattrs, mode, XATTR_ROOM).is_ok()
 }
 
 /// Whether ext4 can store an attribute of that name at all.

@@ -1,23 +1,28 @@
 //! Applies the entries of a tar stream to a tree, and streams the files' content to the disk.
 
+use std::collections::HashSet;
 use std::io::BufRead;
 
-use crate::ext4::{ContentWriter, Ext4Error, OpenFile, is_storable};
-use crate::layer::path::{self, PathError};
+use super::attributes::{self, AttributeError, CAPABILITY};
+use super::path::{self, PathError};
+use super::shown;
+use crate::ext4::{Closed, ContentWriter, Ext4Error, OpenFile};
 use crate::tar::{Entry, EntryKind, TarError, TarReader};
-use crate::tree::{Attributes, Content, Inherits, Kind, MAX_LINKS, NodeId, Time, Tree};
+use crate::tree::{Attributes, Content, Directory, Inherits, Kind, MAX_LINKS, NodeId, Time, Tree};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
 const OPAQUE_XATTR: (&[u8], &[u8]) = (b"trusted.overlay.opaque", b"y");
-const CAPABILITY: &[u8] = b"security.capability";
 /// Symlink targets that the kernel accepts are shorter than `PATH_MAX`.
 const MAX_TARGET: usize = 4095;
 /// Device numbers have 12 bits of major and 20 of minor.
-const MAX_MAJOR: i64 = 0xfff;
-const MAX_MINOR: i64 = 0xf_ffff;
-/// The longest attribute name that Linux accepts (`XATTR_NAME_MAX`).
-const MAX_XATTR_NAME: usize = 255;
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
+/// Files, directories and links of one layer, replaced ones included: ten times what the largest known layers have. Each takes
+/// some 200 to 400 bytes of memory, and a few bytes of an archive can ask for one.
+const MAX_NODES: usize = 5_000_000;
+/// Bytes of holes in one layer: every one of them is hashed, which takes about a minute for this many.
+const MAX_HOLES: u64 = 256 << 30;
 
 /// Why a tar stream is not a layer that can be laid out.
 #[derive(Debug, thiserror::Error)]
@@ -63,10 +68,12 @@ pub(crate) enum EntryError {
     SymlinkTarget,
     #[error("the device number {0}:{1} is out of range")]
     Device(i64, i64),
-    #[error("the owner {0}:{1} is out of range")]
-    Owner(i64, i64),
-    #[error("the name of the extended attribute {0:?} is too long")]
-    XattrName(String),
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+    #[error("with it the layer has more than 5000000 files and directories")]
+    TooManyNodes,
+    #[error("with it the layer's sparse files have more than 256 GiB of holes")]
+    TooManyHoles,
     #[error("it deletes a name that is not one")]
     WhiteoutName,
     #[error("it deletes what the same layer has put there")]
@@ -80,17 +87,22 @@ pub(crate) fn unpack<R: BufRead>(
     base: bool,
     writer: &mut ContentWriter<'_>,
 ) -> Result<(Tree, R), LayerError> {
-    let mut layer = Layer { tree: Tree::new(Attributes::plain_directory()), base, writer };
+    let mut layer = Layer {
+        tree: Tree::new(Attributes::plain_directory()),
+        base,
+        writer,
+        directory_times: Vec::new(),
+        opaque: HashSet::new(),
+        holes: 0,
+    };
     let mut reader = TarReader::new(input);
     while let Some(entry) = reader.next_entry()? {
         layer.apply(&entry, &mut reader).map_err(|failure| match failure {
-            Failure::Entry(reason) => LayerError::Entry {
-                path: String::from_utf8_lossy(&entry.path).escape_debug().to_string(),
-                reason,
-            },
+            Failure::Entry(reason) => LayerError::Entry { path: shown(&entry.path), reason },
             Failure::Layer(error) => error,
         })?;
     }
+    layer.set_directory_times();
     Ok((layer.tree, reader.into_inner()))
 }
 
@@ -98,6 +110,11 @@ struct Layer<'a, 'v> {
     tree: Tree,
     base: bool,
     writer: &'a mut ContentWriter<'v>,
+    /// What the headers of directories say, by path.
+    directory_times: Vec<(Box<[u8]>, Time)>,
+    /// Directories of a base layer whose opaque mark was seen.
+    opaque: HashSet<NodeId>,
+    holes: u64,
 }
 
 /// An entry's own fault, which is told with its path; or that of the stream or the disk.
@@ -131,26 +148,40 @@ impl Layer<'_, '_> {
         if let Some(deleted) = name.strip_prefix(WHITEOUT) {
             return Ok(self.white_out(directory, deleted, entry)?);
         }
-        let attributes = attributes(entry)?;
         match entry.kind {
-            EntryKind::Directory => self.put_directory(directory, name, attributes),
-            EntryKind::HardLink => self.put_hard_link(directory, name, entry, &attributes)?,
-            EntryKind::File => {
-                let content = self.content(entry, reader)?;
-                self.tree.insert(directory, name, attributes, Kind::File(content));
-            }
-            EntryKind::Symlink => {
-                if entry.link.is_empty() || entry.link.len() > MAX_TARGET {
-                    return Err(EntryError::SymlinkTarget.into());
-                }
-                let attributes = Attributes { mode: 0o777, ..without_user_xattrs(attributes) };
-                self.tree.insert(directory, name, attributes, Kind::Symlink(entry.link.as_slice().into()));
-            }
-            EntryKind::CharacterDevice | EntryKind::BlockDevice | EntryKind::Fifo => {
-                self.tree.insert(directory, name, without_user_xattrs(attributes), special(entry)?);
+            EntryKind::HardLink => self.put_hard_link(directory, name, entry)?,
+            EntryKind::Directory => self.put_directory(directory, name, entry)?,
+            EntryKind::Global => self.tree.remove(directory, name),
+            _ => {
+                let kind = self.kind(entry, reader)?;
+                let attributes = attributes::attributes(entry, &kind)?;
+                self.tree.insert(directory, name, attributes, kind);
             }
         }
+        if self.tree.len() > MAX_NODES {
+            return Err(EntryError::TooManyNodes.into());
+        }
         Ok(())
+    }
+
+    /// What a new node is, its content written.
+    fn kind<R: BufRead>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<Kind, Failure> {
+        match entry.kind {
+            EntryKind::Symlink if entry.link.is_empty() || entry.link.len() > MAX_TARGET => {
+                Err(EntryError::SymlinkTarget.into())
+            }
+            EntryKind::Symlink => Ok(Kind::Symlink(entry.link.as_slice().into())),
+            EntryKind::CharacterDevice => {
+                let (major, minor) = device(entry)?;
+                Ok(Kind::CharacterDevice { major, minor })
+            }
+            EntryKind::BlockDevice => {
+                let (major, minor) = device(entry)?;
+                Ok(Kind::BlockDevice { major, minor })
+            }
+            EntryKind::Fifo => Ok(Kind::Fifo),
+            _ => Ok(Kind::File(self.content(entry, reader)?)),
+        }
     }
 
     /// In an upper layer a mark; in a base layer the removal of what the archive did not name itself.
@@ -160,17 +191,21 @@ impl Layer<'_, '_> {
             self.tree.node_mut(directory).attributes.set_xattr(name, value);
             return;
         }
+        // Once for each: otherwise many marks on a large directory would take for ever.
+        if !self.opaque.insert(directory) {
+            return;
+        }
         let mut pending = vec![directory];
         while let Some(id) = pending.pop() {
-            let entries =
-                self.tree.node(id).directory().map(|directory| directory.entries.clone()).unwrap_or_default();
-            for (name, child) in entries {
-                match self.tree.node(child).directory().map(|directory| directory.inherits) {
-                    Some(Inherits::Everything) => self.tree.remove(id, &name),
-                    Some(_) => pending.push(child),
+            let mut implied = Vec::new();
+            for (name, child) in self.tree.node(id).directory().into_iter().flat_map(|it| &it.entries) {
+                match self.tree.node(*child).directory().map(|directory| directory.inherits) {
+                    Some(Inherits::Everything) => implied.push(name.clone()),
+                    Some(_) => pending.push(*child),
                     None => {}
                 }
             }
+            implied.iter().for_each(|name| self.tree.remove(id, name));
         }
     }
 
@@ -186,36 +221,44 @@ impl Layer<'_, '_> {
         if self.tree.child(directory, name).is_some() {
             return Err(EntryError::WhiteoutOfOwn);
         }
-        let attributes = Attributes { mode: 0, xattrs: None, ..attributes(entry)? };
+        let attributes = attributes::owner(entry)?;
         self.tree.insert(directory, name, attributes, Kind::CharacterDevice { major: 0, minor: 0 });
         Ok(())
     }
 
     /// A directory that is there already keeps what it holds and takes the new attributes.
-    fn put_directory(&mut self, parent: NodeId, name: &[u8], attributes: Attributes) {
+    fn put_directory(&mut self, parent: NodeId, name: &[u8], entry: &Entry) -> Result<(), EntryError> {
+        let kind = Kind::Directory(Directory::default());
+        let attributes = attributes::attributes(entry, &kind)?;
+        self.directory_times.push((entry.path.as_slice().into(), attributes.mtime));
         let existing = self.tree.child(parent, name).filter(|id| self.tree.node(*id).directory().is_some());
         let Some(id) = existing else {
-            self.tree.insert(parent, name, attributes, Kind::Directory(crate::tree::Directory::default()));
-            return;
+            self.tree.insert(parent, name, attributes, kind);
+            return Ok(());
         };
         let node = self.tree.node_mut(id);
-        update(&mut node.attributes, attributes);
+        attributes::update(&mut node.attributes, attributes)?;
         if let Some(directory) = node.directory_mut()
             && directory.inherits == Inherits::Everything
         {
             directory.inherits = Inherits::Xattrs;
         }
+        Ok(())
+    }
+
+    /// containerd sets the times of directories last, by their path: what has the path by then takes them.
+    fn set_directory_times(&mut self) {
+        for (path, time) in std::mem::take(&mut self.directory_times) {
+            let Ok(names) = path::components(&path) else { continue };
+            if let Ok(Some(id)) = path::find_at_root(&self.tree, &names) {
+                self.tree.node_mut(id).attributes.mtime = time;
+            }
+        }
     }
 
     /// One more name for a node, which takes the attributes of the link's own header.
-    fn put_hard_link(
-        &mut self,
-        directory: NodeId,
-        name: &[u8],
-        entry: &Entry,
-        attributes: &Attributes,
-    ) -> Result<(), EntryError> {
-        let missing = || EntryError::LinkTarget(String::from_utf8_lossy(&entry.link).into_owned());
+    fn put_hard_link(&mut self, directory: NodeId, name: &[u8], entry: &Entry) -> Result<(), EntryError> {
+        let missing = || EntryError::LinkTarget(shown(&entry.link));
         // Archivers write the targets of links with a leading slash too; they are counted from the layer's root.
         let relative =
             entry.link.iter().position(|byte| *byte != b'/').map_or(&b""[..], |start| &entry.link[start..]);
@@ -229,38 +272,32 @@ impl Layer<'_, '_> {
         match node.kind {
             Kind::Directory(_) => return Err(EntryError::LinkToDirectory),
             _ if node.links >= MAX_LINKS => return Err(EntryError::TooManyLinks),
-            Kind::Symlink(_) => {
-                let attributes = Attributes { mode: 0o777, ..without_user_xattrs(attributes.clone()) };
-                update(&mut node.attributes, attributes);
-            }
-            _ => {
-                // The kernel drops capabilities when a file's owner is set.
-                if let Some(xattrs) = &mut node.attributes.xattrs {
-                    xattrs.remove(CAPABILITY);
-                }
-                update(&mut node.attributes, attributes.clone());
-            }
+            _ => {}
         }
+        // The kernel drops capabilities when a file's owner is set.
+        if let Some(xattrs) = &mut node.attributes.xattrs {
+            xattrs.remove(CAPABILITY);
+        }
+        let attributes = attributes::attributes(entry, &node.kind)?;
+        attributes::update(&mut node.attributes, attributes)?;
         self.tree.link(directory, name, target);
         Ok(())
     }
 
-    fn content<R: BufRead>(
-        &mut self,
-        entry: &Entry,
-        reader: &mut TarReader<R>,
-    ) -> Result<Content, LayerError> {
-        let mut file = OpenFile::new(entry.data());
+    fn content<R: BufRead>(&mut self, entry: &Entry, reader: &mut TarReader<R>) -> Result<Content, Failure> {
+        self.holes = self.holes.saturating_add(entry.size - entry.data());
+        if self.holes > MAX_HOLES {
+            return Err(EntryError::TooManyHoles.into());
+        }
+        let mut file = self.writer.open(entry.data());
         let mut hasher = blake3::Hasher::new();
         let writer = &mut *self.writer;
         let Some(segments) = &entry.segments else {
-            let mut left = entry.size;
             reader.data(entry.size, |slice| {
-                left -= slice.len() as u64;
                 hasher.update(slice);
                 writer.write(&mut file, slice).map_err(LayerError::from)
             })?;
-            return finish(writer, file, entry.size, &hasher);
+            return Ok(finish(writer, file, entry.size, &hasher)?);
         };
         let mut position = 0;
         for segment in segments {
@@ -272,7 +309,7 @@ impl Layer<'_, '_> {
             position = segment.offset + segment.length;
         }
         hole(writer, &mut file, &mut hasher, entry.size - position)?;
-        finish(writer, file, entry.size, &hasher)
+        Ok(finish(writer, file, entry.size, &hasher)?)
     }
 }
 
@@ -282,7 +319,8 @@ fn finish(
     size: u64,
     hasher: &blake3::Hasher,
 ) -> Result<Content, LayerError> {
-    Ok(Content { size, extents: writer.close(file)?, hash: hasher.finalize().into() })
+    let Closed { extents, md5 } = writer.close(file)?;
+    Ok(Content { size, extents, hash: hasher.finalize().into(), md5 })
 }
 
 fn hole(
@@ -301,70 +339,10 @@ fn hole(
     Ok(writer.hole(file, length)?)
 }
 
-/// The attributes of an entry's header, as far as a file system keeps them.
-fn attributes(entry: &Entry) -> Result<Attributes, EntryError> {
-    let owner = || EntryError::Owner(entry.uid, entry.gid);
-    let mut attributes = Attributes {
-        #[expect(clippy::cast_sign_loss, reason = "twelve bits are left")]
-        mode: (entry.mode & 0o7777) as u16,
-        uid: u32::try_from(entry.uid).map_err(|_| owner())?,
-        gid: u32::try_from(entry.gid).map_err(|_| owner())?,
-        mtime: bounded(entry.mtime),
-        xattrs: None,
-    };
-    for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_taken(name)) {
-        if name.len() > MAX_XATTR_NAME {
-            return Err(EntryError::XattrName(String::from_utf8_lossy(name).into_owned()));
-        }
-        attributes.set_xattr(name, value);
-    }
-    Ok(attributes)
-}
-
-/// What containerd sets: never `trusted.*`, which are the node's own, nor what the file system cannot store.
-fn is_taken(name: &[u8]) -> bool {
-    !name.starts_with(b"trusted.") && is_storable(name)
-}
-
-/// containerd replaces times that its own clock calls cannot express by 1970.
-fn bounded(time: Time) -> Time {
-    const LAST: i64 = i64::MAX / 1_000_000_000;
-    if (0..LAST).contains(&time.seconds) { time } else { Time::default() }
-}
-
-/// Only files and directories have attributes in the user namespace.
-fn without_user_xattrs(mut attributes: Attributes) -> Attributes {
-    if let Some(xattrs) = &mut attributes.xattrs {
-        xattrs.retain(|name, _| !name.starts_with(b"user."));
-    }
-    attributes.xattrs = attributes.xattrs.filter(|xattrs| !xattrs.is_empty());
-    attributes
-}
-
-/// A later header for the same node: its extended attributes are added to those that are there.
-fn update(attributes: &mut Attributes, later: Attributes) {
-    let earlier = std::mem::replace(attributes, later);
-    for (name, value) in earlier.xattrs.into_iter().flat_map(|xattrs| *xattrs) {
-        let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(&name));
-        if !known {
-            attributes.set_xattr(&name, &value);
-        }
-    }
-}
-
-fn special(entry: &Entry) -> Result<Kind, EntryError> {
-    if entry.kind == EntryKind::Fifo {
-        return Ok(Kind::Fifo);
-    }
-    if !(0..=MAX_MAJOR).contains(&entry.major) || !(0..=MAX_MINOR).contains(&entry.minor) {
-        return Err(EntryError::Device(entry.major, entry.minor));
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked above")]
-    let (major, minor) = (entry.major as u32, entry.minor as u32);
-    Ok(match entry.kind {
-        EntryKind::BlockDevice => Kind::BlockDevice { major, minor },
-        _ => Kind::CharacterDevice { major, minor },
-    })
+fn device(entry: &Entry) -> Result<(u32, u32), EntryError> {
+    let range = || EntryError::Device(entry.major, entry.minor);
+    let number = |number: i64, max: u32| u32::try_from(number).ok().filter(|number| *number <= max);
+    Ok((number(entry.major, MAX_MAJOR).ok_or_else(range)?, number(entry.minor, MAX_MINOR).ok_or_else(range)?))
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::io::Write as _;
 
+use crate::ext4;
 use crate::tree::{Attributes, Kind, NodeId, Tree};
 
 /// The first line, so that a later form can be told from this one.
-const HEADER: &str = "larder-listing 1\n";
+pub(super) const HEADER: &str = "larder-listing 1\n";
 
 /// The listing of `tree`.
 pub(crate) fn listing(tree: &Tree) -> Vec<u8> {
@@ -46,14 +47,16 @@ fn line(text: &mut Vec<u8>, attributes: &Attributes, kind: &Kind) {
     };
     // Writing to a vector cannot fail.
     let _infallible = write!(text, "\t{name}\t{mode:04o}\t{uid}:{gid}\t{seconds}.{nanoseconds:09}\t");
-    match xattrs {
+    match xattrs.as_ref().filter(|xattrs| !xattrs.is_empty()) {
         None => text.push(b'-'),
         Some(xattrs) => {
             for (position, (name, value)) in xattrs.iter().enumerate() {
                 text.extend(if position > 0 { &b","[..] } else { b"" });
                 escape(text, name);
                 text.push(b'=');
-                text.extend(hex::encode(value).bytes());
+                // An access control list follows the mode; the listing is of what the disk keeps.
+                let kept = ext4::acl_as_kept(name, value, *mode);
+                text.extend(hex::encode(kept.as_ref().unwrap_or(value)).bytes());
             }
         }
     }

@@ -31,8 +31,14 @@ pub(crate) enum TarError {
 /// A header block whose checksum is right.
 pub(super) struct Header([u8; BLOCK]);
 
-const USTAR: &[u8] = b"ustar\0";
-const GNU: &[u8] = b"ustar  \0";
+/// Which fields a header has behind those of v7.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    V7,
+    Ustar,
+    Star,
+    Gnu,
+}
 
 impl Header {
     /// Checks the sum of all bytes, with the sum's own place as blanks; some old programs added signed bytes.
@@ -65,9 +71,11 @@ impl Header {
             b'4' => EntryKind::BlockDevice,
             b'5' => EntryKind::Directory,
             b'6' => EntryKind::Fifo,
+            b'g' => EntryKind::Global,
             other => return Err(TarError::Type(char::from(other))),
         };
-        let device = matches!(kind, EntryKind::CharacterDevice | EntryKind::BlockDevice);
+        let device =
+            matches!(kind, EntryKind::CharacterDevice | EntryKind::BlockDevice) && self.form() != Form::V7;
         Ok(Entry {
             path: self.path(),
             kind,
@@ -84,15 +92,31 @@ impl Header {
         })
     }
 
+    fn form(&self) -> Form {
+        match (&self.0[257..263], &self.0[263..265]) {
+            (b"ustar\0", _) if &self.0[508..512] == b"tar\0" => Form::Star,
+            (b"ustar\0", _) => Form::Ustar,
+            (b"ustar ", b" \0") => Form::Gnu,
+            _ => Form::V7,
+        }
+    }
+
     fn path(&self) -> Vec<u8> {
         let name = self.text(0..100);
-        let is_star = self.0[257..].starts_with(USTAR) && &self.0[508..512] == b"tar\0";
-        let prefix = match () {
-            () if is_star => self.text(345..476),
-            () if self.0[257..].starts_with(USTAR) => self.text(345..500),
-            () => b"",
+        let prefix = match self.form() {
+            Form::Ustar => self.text(345..500),
+            Form::Star => self.text(345..476),
+            // Go before 1.8 wrote a prefix where GNU has two times.
+            Form::Gnu if !(self.is_time(345..357) && self.is_time(357..369)) => {
+                Some(self.text(345..500)).filter(|prefix| prefix.is_ascii()).unwrap_or_default()
+            }
+            Form::Gnu | Form::V7 => b"",
         };
         if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+    }
+
+    fn is_time(&self, field: std::ops::Range<usize>) -> bool {
+        self.0[field.start] == 0 || self.number(field).is_ok()
     }
 
     pub(super) fn is_gnu_sparse(&self) -> bool {
@@ -101,7 +125,7 @@ impl Header {
 
     /// The first four segments of an old GNU sparse file, and whether more follow; an error where the header is not GNU's.
     pub(super) fn gnu_segments(&self) -> Result<(Vec<Segment>, bool), TarError> {
-        if !self.0[257..].starts_with(GNU) {
+        if self.form() != Form::Gnu {
             return Err(TarError::Header);
         }
         Ok((sparse::old_gnu(&self.0[386..482])?, self.0[482] != 0))
@@ -155,6 +179,33 @@ fn parse_octal(field: &[u8]) -> Result<i64, TarError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn block(magic: &[u8], prefix: &[u8]) -> [u8; BLOCK] {
+        let mut block = [0; BLOCK];
+        block[0] = b'n';
+        block[257..257 + magic.len()].copy_from_slice(magic);
+        block[345..345 + prefix.len()].copy_from_slice(prefix);
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..154].copy_from_slice(format!("{sum:06o}").as_bytes());
+        block
+    }
+
+    #[test]
+    fn a_prefix_is_where_the_header_can_have_one() {
+        let table: [(&[u8], &[u8], &[u8]); 6] = [
+            (b"ustar\x0000", b"prefix", b"prefix/n"),
+            (b"ustar  \0", b"", b"n"),
+            (b"ustar  \0", b"14000000000\014000000000", b"n"),
+            (b"ustar  \0", b"of/old/go", b"of/old/go/n"),
+            (b"ustar  \0", b"not\xffascii", b"n"),
+            (b"", b"prefix", b"n"),
+        ];
+        for (magic, prefix, path) in table {
+            let header = Header::parse(&block(magic, prefix)).unwrap();
+            assert_eq!(header.path(), path, "{magic:?} {prefix:?}");
+        }
+    }
 
     #[test]
     fn numbers_are_octal_or_base_256() {

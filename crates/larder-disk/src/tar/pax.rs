@@ -1,13 +1,16 @@
 //! PAX extended headers: records of `LENGTH KEY=VALUE\n` that override a header's fields.
 
+use std::collections::BTreeMap;
+
 use super::{Entry, Segment, TarError};
 use crate::tree::Time;
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+const SPARSE_MAP: &[u8] = b"GNU.sparse.map";
 
-/// The records of one extended header, in their order.
+/// The records of one extended header; of several with one key the last.
 #[derive(Debug, Default)]
-pub(super) struct Records(Vec<(Vec<u8>, Vec<u8>)>);
+pub(super) struct Records(BTreeMap<Vec<u8>, Vec<u8>>);
 
 /// Where the map of a sparse file is.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,7 +23,8 @@ pub(super) enum SparseMap {
 
 impl Records {
     pub(super) fn parse(mut text: &[u8]) -> Result<Self, TarError> {
-        let mut records = Vec::new();
+        let mut records = BTreeMap::new();
+        let mut sparse: Vec<&[u8]> = Vec::new();
         while !text.is_empty() {
             let (key, value, rest) = record(text).ok_or(TarError::Header)?;
             let no_nul_in = |bytes: &[u8]| !bytes.contains(&0);
@@ -28,15 +32,30 @@ impl Records {
             if !no_nul_in(key) || (is_text && !no_nul_in(value)) {
                 return Err(TarError::Header);
             }
-            records.push((key.to_vec(), value.to_vec()));
+            // Sparse format 0.0 repeats two keys, alternating; 0.1 has the same in one record.
+            let half = match key {
+                b"GNU.sparse.offset" => Some(0),
+                b"GNU.sparse.numbytes" => Some(1),
+                _ => None,
+            };
+            match half {
+                Some(half) if sparse.len() % 2 != half || value.contains(&b',') => {
+                    return Err(TarError::Sparse);
+                }
+                Some(_) => sparse.push(value),
+                None => drop(records.insert(key.to_vec(), value.to_vec())),
+            }
             text = rest;
+        }
+        if !sparse.is_empty() {
+            records.insert(SPARSE_MAP.to_vec(), sparse.join(&b','));
         }
         Ok(Self(records))
     }
 
-    /// The last value of `key`.
+    /// The value of `key`; none too where it is empty.
     fn get(&self, key: &[u8]) -> Option<&[u8]> {
-        self.0.iter().rev().find(|(known, _)| known == key).map(|(_, value)| value.as_slice())
+        self.0.get(key).map(Vec::as_slice).filter(|value| !value.is_empty())
     }
 
     /// Overrides the fields of `entry`; an empty value leaves a field as it is.
@@ -60,29 +79,21 @@ impl Records {
     }
 
     pub(super) fn sparse_map(&self) -> Result<Option<SparseMap>, TarError> {
+        let map = self.get(SPARSE_MAP);
         match (self.get(b"GNU.sparse.major"), self.get(b"GNU.sparse.minor")) {
             (Some(b"1"), Some(b"0")) => return Ok(Some(SparseMap::InData)),
-            (None, None) | (Some(b"0"), Some(b"0" | b"1")) => {}
+            (Some(b"0"), Some(b"0" | b"1")) => {}
+            (None, None) if map.is_some() => {}
             // An unknown format is a plain file, as in Go.
             _ => return Ok(None),
         }
-        if let Some(map) = self.get(b"GNU.sparse.map") {
-            let numbers = map.split(|byte| *byte == b',').map(decimal).collect::<Result<Vec<_>, _>>()?;
-            return segments(&numbers).map(|segments| Some(SparseMap::Here(segments)));
-        }
-        // Format 0.0 repeats two keys, alternating.
-        let of_map = |key: &[u8]| matches!(key, b"GNU.sparse.offset" | b"GNU.sparse.numbytes");
-        let records: Vec<_> = self.0.iter().filter(|(key, _)| of_map(key)).collect();
-        if records.is_empty() {
-            return Ok(None);
-        }
-        let in_order =
-            records.iter().enumerate().all(|(at, (key, _))| key.ends_with(b"offset") == (at % 2 == 0));
-        if !in_order {
+        let numbers = map.into_iter().flat_map(|map| map.split(|byte| *byte == b',')).map(decimal);
+        let segments = segments(&numbers.collect::<Result<Vec<_>, _>>()?)?;
+        let count = self.get(b"GNU.sparse.numblocks").map(decimal).transpose()?;
+        if count.and_then(|count| usize::try_from(count).ok()) != Some(segments.len()) {
             return Err(TarError::Sparse);
         }
-        let numbers = records.iter().map(|(_, value)| decimal(value)).collect::<Result<Vec<_>, _>>()?;
-        segments(&numbers).map(|segments| Some(SparseMap::Here(segments)))
+        Ok(Some(SparseMap::Here(segments)))
     }
 
     /// The name and the size that a sparse file has once it is expanded.
@@ -90,7 +101,7 @@ impl Records {
         if let Some(name) = self.get(b"GNU.sparse.name") {
             entry.path = name.to_vec();
         }
-        if let Some(size) = self.get(b"GNU.sparse.realsize").or_else(|| self.get(b"GNU.sparse.size")) {
+        if let Some(size) = self.get(b"GNU.sparse.size").or_else(|| self.get(b"GNU.sparse.realsize")) {
             entry.size = u64::try_from(decimal(size)?).map_err(|_| TarError::Sparse)?;
         }
         Ok(())
@@ -182,18 +193,45 @@ mod tests {
         assert_eq!(Records::parse(b"6 a=b\n7 a==c\n").unwrap().get(b"a"), Some(&b"=c"[..]));
     }
 
+    fn records(pairs: &[(&str, &str)]) -> Result<Records, TarError> {
+        let line = |(key, value): &(&str, &str)| {
+            let rest = format!(" {key}={value}\n");
+            let digits = (1..4).find(|n| (rest.len() + n).to_string().len() == *n).unwrap();
+            format!("{}{rest}", rest.len() + digits)
+        };
+        Records::parse(pairs.iter().map(line).collect::<String>().as_bytes())
+    }
+
+    #[test]
+    fn the_last_of_several_records_counts_even_if_it_is_empty() {
+        let path = |pairs| records(pairs).unwrap().get(b"path").map(<[u8]>::to_vec);
+        assert_eq!(path(&[("path", "a"), ("path", "b")]), Some(b"b".to_vec()));
+        assert_eq!(path(&[("path", "a"), ("path", "")]), None);
+    }
+
     #[test]
     fn all_three_sparse_formats_are_known() {
         let expected = vec![Segment { offset: 1, length: 2 }, Segment { offset: 3, length: 4 }];
-        let map = Records(vec![(b"GNU.sparse.map".to_vec(), b"1,2,3,4".to_vec())]);
-        assert_eq!(map.sparse_map().unwrap(), Some(SparseMap::Here(expected.clone())));
-        let pairs = ["1", "2", "3", "4"].iter().enumerate().map(|(at, number)| {
-            let key = if at % 2 == 0 { "GNU.sparse.offset" } else { "GNU.sparse.numbytes" };
-            (key.as_bytes().to_vec(), number.as_bytes().to_vec())
-        });
-        assert_eq!(Records(pairs.collect()).sparse_map().unwrap(), Some(SparseMap::Here(expected)));
-        let one = [("GNU.sparse.major", "1"), ("GNU.sparse.minor", "0")];
-        let one = one.map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        assert_eq!(Records(one.to_vec()).sparse_map().unwrap(), Some(SparseMap::InData));
+        let two = ("GNU.sparse.numblocks", "2");
+        let (offset, length) = ("GNU.sparse.offset", "GNU.sparse.numbytes");
+        let map = |pairs: &[(&str, &str)]| records(pairs).and_then(|records| records.sparse_map());
+        for pairs in [
+            vec![("GNU.sparse.map", "1,2,3,4"), two],
+            vec![two, (offset, "1"), (length, "2"), (offset, "3"), (length, "4")],
+        ] {
+            assert_eq!(map(&pairs).unwrap(), Some(SparseMap::Here(expected.clone())), "{pairs:?}");
+        }
+        let version = |minor| [("GNU.sparse.major", "1"), ("GNU.sparse.minor", minor)];
+        assert_eq!(map(&version("0")).unwrap(), Some(SparseMap::InData));
+        assert_eq!(map(&version("7")).unwrap(), None);
+        for pairs in [
+            vec![two, ("GNU.sparse.map", "1,2,3")],
+            vec![two, ("GNU.sparse.map", "1,2")],
+            vec![("GNU.sparse.map", "1,2")],
+            vec![two, (length, "1"), (offset, "2")],
+            vec![("GNU.sparse.major", "0"), ("GNU.sparse.minor", "1")],
+        ] {
+            assert!(map(&pairs).is_err(), "{pairs:?}");
+        }
     }
 }

@@ -16,14 +16,42 @@ pub(super) fn continuation(block: &[u8; BLOCK]) -> Result<(Vec<Segment>, bool), 
     Ok((old_gnu(&block[..504])?, block[504] != 0))
 }
 
-/// The map in front of the data: a count, then pairs, each number on a line; none while `text` does not hold it all.
-pub(super) fn parse_in_data(text: &[u8]) -> Result<Option<Vec<Segment>>, TarError> {
-    let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else { return Ok(None) };
-    let mut lines = text[..end].split(|byte| *byte == b'\n');
-    let count = pax::decimal(lines.next().unwrap_or_default())?;
-    let count = usize::try_from(count).map_err(|_| TarError::Sparse)?.saturating_mul(2);
-    let numbers = lines.take(count).map(pax::decimal).collect::<Result<Vec<_>, _>>()?;
-    if numbers.len() < count { Ok(None) } else { pax::segments(&numbers).map(Some) }
+/// The map in front of the data, which arrives in blocks: a count, then pairs, each number on a line.
+#[derive(Debug, Default)]
+pub(super) struct InData {
+    text: Vec<u8>,
+    lines: usize,
+    /// Lines of the whole map, once the first one is there.
+    wanted: Option<usize>,
+}
+
+impl InData {
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.text.extend_from_slice(bytes);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    pub(super) fn is_complete(&mut self) -> Result<bool, TarError> {
+        if self.wanted.is_none() && self.lines > 0 {
+            let count = self.numbers().next().unwrap_or(Err(TarError::Sparse))?;
+            let count = usize::try_from(count).map_err(|_| TarError::Sparse)?;
+            self.wanted = Some(count.saturating_mul(2).saturating_add(1));
+        }
+        Ok(self.wanted.is_some_and(|wanted| self.lines >= wanted))
+    }
+
+    pub(super) fn segments(&self) -> Result<Vec<Segment>, TarError> {
+        let numbers = self.numbers().take(self.wanted.unwrap_or(0)).skip(1);
+        pax::segments(&numbers.collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = Result<i64, TarError>> {
+        self.text.split(|byte| *byte == b'\n').map(pax::decimal)
+    }
 }
 
 /// Segments are in order, within the file, and hold as many bytes as the archive has.
@@ -61,12 +89,26 @@ mod tests {
         }
     }
 
+    fn in_data(pieces: &[&str]) -> Result<Option<Vec<Segment>>, TarError> {
+        let mut map = InData::default();
+        for piece in pieces {
+            map.extend(piece.as_bytes());
+            if map.is_complete()? {
+                return map.segments().map(Some);
+            }
+        }
+        Ok(None)
+    }
+
     #[test]
     fn the_map_before_the_data_may_come_in_pieces() {
-        assert_eq!(parse_in_data(b"").unwrap(), None);
-        assert_eq!(parse_in_data(b"1\n0\n").unwrap(), None);
         let map = vec![Segment { offset: 0, length: 512 }];
-        assert_eq!(parse_in_data(b"1\n0\n512\n\0\0").unwrap(), Some(map));
-        assert!(parse_in_data(b"x\n").is_err());
+        assert_eq!(in_data(&["1\n0\n512\n\0\0"]).unwrap(), Some(map.clone()));
+        assert_eq!(in_data(&["", "1", "\n0\n5", "12\n\0"]).unwrap(), Some(map));
+        assert_eq!(in_data(&["1\n0\n512"]).unwrap(), None);
+        assert_eq!(in_data(&["9223372036854775807\n1\n"]).unwrap(), None);
+        for text in ["x\n", "-1\n", "1\nx\n0\n", "\n"] {
+            assert!(in_data(&[text]).is_err(), "{text:?}");
+        }
     }
 }

@@ -21,7 +21,7 @@ use crate::options::PlainHttp;
 pub(super) struct Grant {
     /// The value of `Authorization`.
     pub(super) header: HeaderValue,
-    /// When to renew it; never for a password.
+    /// When to renew it; never for a lasting password.
     pub(super) expires: Option<Instant>,
     /// As whom.
     pub(super) access: Access,
@@ -120,12 +120,14 @@ impl Authority {
     }
 
     async fn fetch(&self, scope: &Scope, base: &Url, challenge: &Challenge) -> Result<Grant, RegistryError> {
-        let credential = self.credentials.find(&scope.registry, &scope.repository).await?;
+        let found = self.credentials.find(&scope.registry, &scope.repository).await?;
+        let (credential, expires) =
+            found.map_or((None, None), |found| (Some(found.credential), found.renew_at));
         match challenge {
             Challenge::Basic => match credential {
                 Some(Credential::Password { username, password }) => {
                     let header = token::basic(&username, &password);
-                    Ok(Grant { header, expires: None, access: Access::Credential })
+                    Ok(Grant { header, expires, access: Access::Credential })
                 }
                 _ => Err(RegistryError::NoPassword(scope.registry.clone())),
             },

@@ -1,46 +1,90 @@
-//! The bytes of one blob, from its first to its last: a stream that breaks is resumed where it broke.
+//! The bytes of one blob in order. A large one is fetched in parts, several at once: one connection to a distant storage
+//! brings less than a layer's reader takes in. What is fetched ahead is bounded for each blob and for the whole client.
 
-use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use larder_core::{Descriptor, Digest};
-use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE};
-use reqwest::{Response, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::AbortHandle;
 
-use super::retry::Backoff;
+use super::span::Span;
 use super::{RegistryError, Repository};
-use crate::endpoint;
 
-/// Bytes after which failures before them no longer count: attempts are bounded by the blob's size, not by its time.
-const PROGRESS: u64 = 1 << 20;
+/// Blobs of fewer bytes come over one connection, as one request: with two layers at a time there are two connections
+/// anyhow, and a blob of this size is over before more of them have got up to speed.
+const ABOVE: u64 = 64 << 20;
+/// Bytes of one part: long beside the round trips of its request, and small in memory.
+const PART: u64 = 8 << 20;
+/// Connections for one blob. Storages give one connection 50 to 100 MB/s; four of them outrun one reader.
+const LANES: usize = 4;
+/// Parts that all blobs of a client together may hold ahead of their readers: 128 MiB.
+const AHEAD: usize = 16;
+
+/// When and how a blob is fetched in parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RangePolicy {
+    /// The smallest blob that is, in bytes.
+    pub above: u64,
+    /// Bytes of a part.
+    pub part: u64,
+    /// Parts of one blob at the same time, the one that is being read included.
+    pub lanes: usize,
+    /// Parts that are not being read yet, of all blobs together; times `part` is the memory that they take.
+    pub ahead: usize,
+}
 
 /// A blob on its way.
 pub(crate) struct BlobStream {
     repository: Repository,
     digest: Digest,
     size: u64,
+    policy: RangePolicy,
     received: u64,
-    body: Option<Body>,
-    backoff: Backoff,
-    /// Bytes received when a failure was last forgotten.
-    mark: u64,
+    front: Front,
+    /// The parts after the front, in order.
+    ahead: VecDeque<Lane>,
+    /// The first byte that nobody fetches yet.
+    unclaimed: u64,
 }
 
-/// An answer, and how much of its front is known already.
-struct Body {
-    response: Response,
-    skip: u64,
+/// Where the next bytes come from.
+enum Front {
+    /// From the server, as they are read.
+    Direct(Box<Span>),
+    /// From a task that has begun earlier.
+    Lane(Lane),
+}
+
+/// A part that a task of its own fetches. The queue has no bound of its own: what may come is the part.
+struct Lane {
+    chunks: mpsc::UnboundedReceiver<Result<Bytes, RegistryError>>,
+    task: AbortHandle,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Default for RangePolicy {
+    fn default() -> Self {
+        Self { above: ABOVE, part: PART, lanes: LANES, ahead: AHEAD }
+    }
 }
 
 impl Repository {
     /// The blob of `descriptor`; nothing is asked for before the first `next`.
     pub(crate) fn blob(&self, descriptor: &Descriptor) -> BlobStream {
+        let Descriptor { digest, size, .. } = *descriptor;
+        let policy = self.itself().shared.ranges;
+        let end = if size < policy.above { size } else { policy.part.min(size) };
         BlobStream {
             repository: self.clone(),
-            digest: descriptor.digest,
-            size: descriptor.size,
+            digest,
+            size,
+            policy,
             received: 0,
-            body: None,
-            backoff: Backoff::new(self.shared.retry),
-            mark: 0,
+            front: Front::Direct(Box::new(Span::new(self, digest, size, 0, end))),
+            ahead: VecDeque::new(),
+            unclaimed: end,
         }
     }
 }
@@ -49,108 +93,95 @@ impl BlobStream {
     /// The next bytes; none at the end. An error is final.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
-            match self.step().await {
+            match self.front.next().await {
                 Ok(Some(chunk)) => {
-                    self.advance(chunk.len() as u64);
+                    self.received += chunk.len() as u64;
+                    self.look_ahead();
                     return Ok(Some(chunk));
                 }
-                Ok(None) => return Ok(None),
-                Err(error) => {
-                    self.body = None;
-                    self.backoff.wait(error).await?;
+                Ok(None) if !self.turn() => return Ok(None),
+                Ok(None) => {}
+                Err(RegistryError::Range { .. }) if !self.is_single() => self.join(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Begins with the parts after the front, once it is known that the server gives parts.
+    fn look_ahead(&mut self) {
+        if self.is_single() {
+            // It sends everything in one answer, and nothing else is under way.
+            self.unclaimed = self.size;
+        }
+        while self.unclaimed < self.size && self.ahead.len() + 1 < self.policy.lanes {
+            let permits = Arc::clone(&self.repository.itself().shared.read_ahead);
+            let Ok(permit) = permits.try_acquire_owned() else { return };
+            let part = self.claim();
+            self.ahead.push_back(Lane::start(part, permit));
+        }
+    }
+
+    /// Goes on to the next part; false where there is none.
+    fn turn(&mut self) -> bool {
+        self.front = match self.ahead.pop_front() {
+            Some(lane) => Front::Lane(lane),
+            None if self.unclaimed < self.size => Front::Direct(Box::new(self.claim())),
+            None => return false,
+        };
+        true
+    }
+
+    fn claim(&mut self) -> Span {
+        let start = self.unclaimed;
+        self.unclaimed = start.saturating_add(self.policy.part).min(self.size);
+        self.span(start, self.unclaimed)
+    }
+
+    /// Fetches all that is left over one connection: not every server that was asked gives parts.
+    fn join(&mut self) {
+        self.ahead.clear();
+        self.unclaimed = self.size;
+        self.front = Front::Direct(Box::new(self.span(self.received, self.size)));
+    }
+
+    fn span(&self, start: u64, end: u64) -> Span {
+        Span::new(&self.repository, self.digest, self.size, start, end)
+    }
+
+    /// Whether the front goes to the blob's end by itself.
+    fn is_single(&self) -> bool {
+        matches!(&self.front, Front::Direct(span) if span.end() == self.size)
+    }
+}
+
+impl Front {
+    async fn next(&mut self) -> Result<Option<Bytes>, RegistryError> {
+        match self {
+            Self::Direct(span) => span.next().await,
+            Self::Lane(lane) => lane.chunks.recv().await.transpose(),
+        }
+    }
+}
+
+impl Lane {
+    fn start(mut part: Span, permit: OwnedSemaphorePermit) -> Self {
+        let (sender, chunks) = mpsc::unbounded_channel();
+        let task = tokio::spawn(async move {
+            while let Some(next) = part.next().await.transpose() {
+                let last = next.is_err();
+                // Nobody listens any more: the blob was dropped.
+                if sender.send(next).is_err() || last {
+                    return;
                 }
             }
-        }
-    }
-
-    fn advance(&mut self, length: u64) {
-        self.received += length;
-        if self.received - self.mark >= PROGRESS {
-            self.mark = self.received;
-            self.backoff.reset();
-        }
-    }
-
-    async fn step(&mut self) -> Result<Option<Bytes>, RegistryError> {
-        if self.received >= self.size {
-            return Ok(None);
-        }
-        if self.body.is_none() {
-            self.body = Some(self.connect().await?);
-        }
-        let Some(body) = &mut self.body else { return Ok(None) };
-        match body.next(&self.repository).await? {
-            Some(chunk) => Ok(Some(chunk)),
-            None => Err(RegistryError::Short {
-                url: endpoint::display(body.response.url()),
-                received: self.received,
-                expected: self.size,
-            }),
-        }
-    }
-
-    async fn connect(&self) -> Result<Body, RegistryError> {
-        let url = self.repository.url("blobs", &self.digest.to_string())?;
-        let mut headers = HeaderMap::new();
-        if self.received > 0 {
-            let range = format!("bytes={}-", self.received);
-            headers.extend(HeaderValue::from_str(&range).ok().map(|value| (RANGE, value)));
-        }
-        let response = self.repository.get(&url, headers).await?;
-        let skip = self.check(&response)?;
-        Ok(Body { response, skip })
-    }
-
-    /// How many bytes of `response` came before: all of them where the registry knows no ranges.
-    fn check(&self, response: &Response) -> Result<u64, RegistryError> {
-        let header = |name| response.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-        let url = || endpoint::display(response.url());
-        let partial = response.status() == StatusCode::PARTIAL_CONTENT;
-        let offset = if partial { self.received } else { 0 };
-        let range = header(CONTENT_RANGE).unwrap_or_default();
-        if partial && first_byte(range) != Some(self.received) {
-            return Err(RegistryError::Range { url: url(), offset: self.received, range: range.to_owned() });
-        }
-        let expected = self.size - offset;
-        match response.content_length() {
-            Some(found) if found != expected => {
-                let media_type = header(CONTENT_TYPE).unwrap_or_default().to_owned();
-                Err(RegistryError::Length { url: url(), found, expected, media_type })
-            }
-            _ => Ok(self.received - offset),
-        }
+        });
+        Self { chunks, task: task.abort_handle(), _permit: permit }
     }
 }
 
-impl Body {
-    async fn next(&mut self, repository: &Repository) -> Result<Option<Bytes>, RegistryError> {
-        while let Some(mut chunk) = repository.shared.http.chunk(&mut self.response).await? {
-            let known = chunk.len().min(usize::try_from(self.skip).unwrap_or(usize::MAX));
-            chunk.advance(known);
-            self.skip -= known as u64;
-            if !chunk.is_empty() {
-                return Ok(Some(chunk));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// The first byte of `bytes FIRST-LAST/LENGTH`.
-fn first_byte(range: &str) -> Option<u64> {
-    range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_content_range_names_its_first_byte() {
-        assert_eq!(first_byte("bytes 7-9/10"), Some(7));
-        assert_eq!(first_byte("bytes 0-0/*"), Some(0));
-        for range in ["", "bytes */10", "items 7-9/10", "bytes -9/10"] {
-            assert_eq!(first_byte(range), None, "{range}");
-        }
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // A stalled part would live until its timeout.
+        self.task.abort();
     }
 }

@@ -45,7 +45,16 @@ pub enum RegistryError {
         #[source]
         source: reqwest::Error,
     },
-    /// The TLS handshake failed: a certificate that nobody vouches for, or no TLS there at all.
+    /// The host's certificate is not one to trust.
+    #[error("the certificate that {url} shows is not trusted (--ca-cert adds the authority that issued it)")]
+    Certificate {
+        /// That was asked.
+        url: String,
+        /// What is wrong with it.
+        #[source]
+        source: rustls::Error,
+    },
+    /// The TLS handshake failed: most often there is no TLS at all.
     #[error("no TLS connection for {url} (does the registry speak plain HTTP only?)")]
     Tls {
         /// That was asked.
@@ -182,7 +191,14 @@ impl RegistryError {
     pub(super) fn send(url: &Url, error: reqwest::Error) -> Self {
         // The URL in it may be that of a redirect, signature included.
         let (url, source) = (endpoint::display(url), error.without_url());
-        if is_tls(&source) { Self::Tls { url, source } } else { Self::Send { url, source } }
+        match tls_failure(&source) {
+            Some(rustls::Error::InvalidCertificate(reason)) => {
+                let source = rustls::Error::InvalidCertificate(reason.clone());
+                Self::Certificate { url, source }
+            }
+            Some(_) => Self::Tls { url, source },
+            None => Self::Send { url, source },
+        }
     }
 
     /// A document that took too long as a whole.
@@ -200,8 +216,10 @@ impl RegistryError {
             | Self::Short { .. } => true,
             Self::Send { source, .. } => !source.is_redirect() && !source.is_builder(),
             Self::Status { status, .. } => is_transient(*status),
+            Self::Credential(error) => error.is_passing(),
             Self::Setup(_)
             | Self::Address(_)
+            | Self::Certificate { .. }
             | Self::Tls { .. }
             | Self::Length { .. }
             | Self::Range { .. }
@@ -210,9 +228,13 @@ impl RegistryError {
             | Self::NoPassword(_)
             | Self::Realm { .. }
             | Self::Token { .. }
-            | Self::Credential(_)
             | Self::GaveUp { .. } => false,
         }
+    }
+
+    /// Whether the other side and we could not agree on TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::Certificate { .. })
     }
 
     /// How long the registry asks to wait.
@@ -253,21 +275,16 @@ fn is_transient(status: StatusCode) -> bool {
     }
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    let mut invalid = false;
-    while let Some(error) = cause {
-        invalid |= error.downcast_ref().is_some_and(is_invalid_data);
-        cause = error.source();
-    }
-    error.is_connect() && invalid
+/// What rustls could not accept while connecting; none where the connection itself failed.
+fn tls_failure(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let causes = std::iter::successors(error.source(), |&error| error.source());
+    causes.filter(|_| error.is_connect()).find_map(|cause| within(cause.downcast_ref()?))
 }
 
-/// rustls reports what is wrong with a peer as an I/O error of this kind; a broken connection has another one.
-/// An I/O error within an I/O error is not among its sources.
-fn is_invalid_data(error: &io::Error) -> bool {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
-    error.kind() == io::ErrorKind::InvalidData || inner.is_some_and(is_invalid_data)
+/// rustls' errors come within I/O errors; an I/O error within an I/O error is not among its sources.
+fn within(error: &io::Error) -> Option<&rustls::Error> {
+    let inner = error.get_ref()?;
+    inner.downcast_ref().or_else(|| within(inner.downcast_ref()?))
 }
 
 /// Lets a success through and reads everything else as an error.

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use larder_core::ByteSize;
 use reqwest::header::HeaderMap;
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, Url};
+use reqwest::{Certificate, Client, ClientBuilder, RequestBuilder, Response, Url};
 use tokio::time::timeout;
 
 use super::RegistryError;
@@ -17,18 +17,18 @@ const MAX_REDIRECTS: usize = 5;
 
 /// Connections, shared by all requests.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     content: Client,
     tokens: Client,
     pub(super) timeouts: Timeouts,
 }
 
 impl Http {
-    /// Connects to nothing yet.
-    pub(super) fn new(timeouts: Timeouts) -> Result<Self, RegistryError> {
+    /// Trusts the system's authorities and those of `extra`. Connects to nothing yet.
+    pub(crate) fn new(timeouts: Timeouts, extra: &[Certificate]) -> Result<Self, RegistryError> {
         // reqwest takes the Authorization header off a redirect to another host, port or scheme.
-        let content = build(&timeouts, || Policy::limited(MAX_REDIRECTS))?;
-        let tokens = build(&timeouts, || Policy::custom(within_origin))?;
+        let content = build(&timeouts, extra, || Policy::limited(MAX_REDIRECTS))?;
+        let tokens = build(&timeouts, extra, || Policy::custom(within_origin))?;
         Ok(Self { content, tokens, timeouts })
     }
 
@@ -90,9 +90,14 @@ impl Http {
     }
 }
 
-fn build(timeouts: &Timeouts, redirects: impl Fn() -> Policy) -> Result<Client, RegistryError> {
+fn build(
+    timeouts: &Timeouts,
+    extra: &[Certificate],
+    redirects: impl Fn() -> Policy,
+) -> Result<Client, RegistryError> {
     let builder = || base(timeouts).redirect(redirects());
-    builder().build().or_else(|error| {
+    let trusting = builder().tls_certs_merge(extra.iter().cloned());
+    trusting.build().or_else(|error| {
         // A system without CA certificates can still reach plain HTTP; a TLS peer is then refused when it is met.
         tracing::warn!(%error, "no CA certificates: only plain HTTP will work");
         builder().tls_certs_only([]).build().map_err(RegistryError::Setup)

@@ -237,6 +237,7 @@ pub(crate) fn options(docker_config: &str) -> (ClientOptions, tempfile::TempDir)
             longest: Duration::from_millis(20),
             longest_asked: Duration::from_secs(5),
         },
+        ..ClientOptions::default()
     };
     (options, dir)
 }

@@ -9,4 +9,10 @@ mod auth;
 #[cfg(test)]
 mod local;
 #[cfg(test)]
+mod mirrors;
+#[cfg(test)]
+mod ranges;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod tokens;

@@ -9,17 +9,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use larder_core::{ByteSize, Digest, Image, Layer, Platform};
-use larder_disk::{BuildOptions, BuildReport, Cancel, LayerSource};
-use larder_registry::{Client, ClientOptions, ImageSpec, Origin, PlainHttp};
+use larder_core::{Digest, Image, Layer, Platform};
+use larder_disk::{BuildOptions, BuildPlan, BuildReport, Cancel, LayerSource};
+use larder_registry::{Client, ClientOptions, ImageSpec, Origin};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::UsageError;
-use crate::cli::BuildArgs;
+use super::{UsageError, report};
+use crate::cli::{BuildArgs, ReportForm};
 use crate::exit::Exit;
 use crate::interrupt::{Interrupted, or_interrupted};
-use crate::printer;
 use crate::progress::Progress;
 
 /// Images that are resolved at the same time; registries limit the rate of requests.
@@ -28,10 +27,12 @@ const RESOLVES: usize = 8;
 /// A checked request to bake.
 struct Request {
     images: Vec<ImageSpec>,
-    output: PathBuf,
+    /// None for a plan only.
+    output: Option<PathBuf>,
     platform: Platform,
     client: ClientOptions,
     build: BuildOptions,
+    report: ReportForm,
     quiet: bool,
 }
 
@@ -44,9 +45,14 @@ impl TryFrom<BuildArgs> for Request {
             output,
             image_list,
             platform,
-            plain_http,
-            docker_config,
+            registry,
             jobs,
+            size,
+            headroom,
+            max_layer_size,
+            store_snapshot_checksum,
+            dry_run,
+            report,
             no_journal,
             force,
             quiet,
@@ -57,17 +63,22 @@ impl TryFrom<BuildArgs> for Request {
         if images.is_empty() {
             return Err(UsageError("the image list names no image".to_owned()).into());
         }
-        let plain_http = match plain_http {
-            hosts if hosts.iter().any(|host| host == "*") => PlainHttp::All,
-            hosts => PlainHttp::Hosts(hosts),
-        };
         let jobs = jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
         Ok(Self {
             images,
-            output,
+            output: output.filter(|_| !dry_run),
             platform: platform.unwrap_or_else(Platform::host),
-            client: ClientOptions { plain_http, docker_config, ..ClientOptions::default() },
-            build: BuildOptions { jobs, journal: !no_journal, force },
+            client: registry.try_into()?,
+            build: BuildOptions {
+                jobs,
+                journal: !no_journal,
+                force,
+                size: size.map(|size| size.0),
+                headroom: headroom.0,
+                max_layer_size: max_layer_size.0,
+                checksums: store_snapshot_checksum,
+            },
+            report,
             quiet,
         })
     }
@@ -78,8 +89,14 @@ pub(super) fn run(args: BuildArgs) -> anyhow::Result<Exit> {
     let started = Instant::now();
     let runtime = Runtime::new().context("cannot start the runtime")?;
     let (images, blobs) = runtime.block_on(or_interrupted(resolve(&request)))?;
-    let report = bake(runtime, &request, images.clone(), blobs)?;
-    print(&request, &images, &report, started);
+    let Some(output) = &request.output else {
+        let plan = larder_disk::plan(&images)?;
+        let requests = blobs.requests(&images, &plan);
+        report::planned(request.report, &images, &plan, requests);
+        return Ok(Exit::Done);
+    };
+    let report = bake(runtime, &request, output, images.clone(), blobs)?;
+    report::built(request.report, output, &images, &report, started.elapsed());
     Ok(Exit::Done)
 }
 
@@ -134,6 +151,18 @@ struct Blobs {
     origins: HashMap<Digest, Origin>,
 }
 
+impl Blobs {
+    /// Requests to registries for all that a build fetches: manifests and configurations, and each blob once.
+    fn requests(&self, images: &[Image], plan: &BuildPlan) -> usize {
+        let remote = |digest: &Digest| self.origins.get(digest).is_some_and(Origin::is_registry);
+        let from_registries = images
+            .iter()
+            .filter(|image| image.layers.first().is_some_and(|layer| remote(&layer.descriptor.digest)));
+        let documents: usize = from_registries.map(|image| image.indexes.len() + 2).sum();
+        documents + plan.layers.iter().filter(|layer| remote(&layer.digest)).count()
+    }
+}
+
 impl LayerSource for Blobs {
     fn open(&self, layer: &Layer) -> io::Result<Box<dyn BufRead + Send + '_>> {
         let origin = self.origins.get(&layer.descriptor.digest).ok_or(io::ErrorKind::NotFound)?;
@@ -145,6 +174,7 @@ impl LayerSource for Blobs {
 fn bake(
     runtime: Runtime,
     request: &Request,
+    output: &Path,
     images: Vec<Image>,
     blobs: Blobs,
 ) -> anyhow::Result<BuildReport> {
@@ -152,7 +182,7 @@ fn bake(
     let progress = Progress::new(request.quiet);
     let (done, finished) = tokio::sync::oneshot::channel::<()>();
     let worker = std::thread::spawn({
-        let (output, options, cancel) = (request.output.clone(), request.build, Arc::clone(&cancel));
+        let (output, options, cancel) = (output.to_owned(), request.build, Arc::clone(&cancel));
         move || {
             let report = larder_disk::build(&images, &blobs, &output, &options, &progress, &cancel);
             progress.clear();
@@ -175,23 +205,6 @@ fn bake(
         larder_disk::BuildError::Cancelled => Interrupted.into(),
         other => other.into(),
     }))
-}
-
-fn print(request: &Request, images: &[Image], report: &BuildReport, started: Instant) {
-    for image in images {
-        printer::data(format_args!("{} {}", image.reference, image.target().descriptor.digest));
-    }
-    printer::talk(format_args!(
-        "{}: {} in use of {}, {} layers ({} with shared ones counted each time), {} files, id {}, {:.1} s",
-        request.output.display(),
-        ByteSize(report.used),
-        ByteSize(report.size),
-        report.layers,
-        report.layer_uses,
-        report.inodes,
-        report.id,
-        started.elapsed().as_secs_f64(),
-    ));
 }
 
 #[cfg(test)]
