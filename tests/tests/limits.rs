@@ -129,6 +129,13 @@ fn what_ext4_cannot_hold_is_refused_by_name() {
 }
 
 #[test]
+fn more_layers_than_a_mount_takes_are_refused() {
+    let layer = LayerBuilder::default().entry(Entry::file("x", "")).build(Compression::None).unwrap();
+    let refused = Source::new(&vec![&layer; 451]).refused(&[]);
+    assert!(refused.contains("451 layers") && refused.contains("450"), "{refused}");
+}
+
+#[test]
 fn two_hundred_images_share_one_disk() {
     let directory = tempfile::tempdir().unwrap();
     let base = busybox().unwrap().build(Compression::Gzip).unwrap();

@@ -194,12 +194,11 @@ impl Sketch {
 
     fn entry(&mut self, rng: &mut Rng) -> Entry {
         let made = match rng.u32(0..100) {
-            0..30 => Made::File,
-            30..55 => Made::Directory,
-            55..70 => Made::Symlink,
+            0..25 => Made::Directory,
+            25..40 => Made::Symlink,
             // In a base layer a whiteout is odd; but there are such archives.
-            70..82 if self.number > 0 || rng.u32(0..4) == 0 => Made::Whiteout,
-            70..82 => Made::File,
+            40..52 if self.number > 0 || rng.u32(0..4) == 0 => Made::Whiteout,
+            40..82 => Made::File,
             _ => return self.further(rng),
         };
         let path = self.path(rng, made, None);
@@ -224,7 +223,7 @@ impl Sketch {
             Some(target) if kind < 14 => {
                 Entry::hard_link(path, format!("{}{target}", rng.choice(["", "", "/", "./"]).unwrap()))
             }
-            _ if kind % 2 == 0 => Entry::fifo(path),
+            _ if kind.is_multiple_of(2) => Entry::fifo(path),
             _ => Entry::char_device(path, rng.u32(0..5), rng.u32(0..300)),
         };
         attributed(rng, entry)

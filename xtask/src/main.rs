@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod deny;
+mod fuzz;
 mod sudo;
 mod test;
 mod walls;
@@ -26,6 +27,8 @@ enum Command {
     /// Measures, and keeps the results under bench/
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Looks for foreign bytes that break a reader, for longer than the tests do
+    Fuzz(fuzz::Fuzz),
     /// Runs every check and every test; installs what they need
     Test,
 }
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Demo => sudo::as_root(demo::run),
         Command::Bench(bench) => sudo::as_root(|| bench::run(&bench)),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz),
         Command::Test => test::run(),
     };
     match done {

@@ -9,7 +9,9 @@ pub struct ByteSize(pub u64);
 
 /// A text that is not a number of bytes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("size {0:?}: expected a number of bytes, with K, M, G or T (or KiB, ...) for powers of 1024, KB, ... for powers of 1000")]
+#[error(
+    "size {0:?}: expected a number of bytes, with K, M, G or T (or KiB, ...) for powers of 1024, KB, ... for powers of 1000"
+)]
 pub struct ByteSizeError(String);
 
 /// As coreutils read sizes: `10G` and `10GiB` are powers of 1024, `10GB` of 1000.
@@ -33,7 +35,8 @@ impl FromStr for ByteSize {
             (Some(letter), "B") => power(letter).map(|power| 1000_u64.pow(power)),
             _ => None,
         };
-        let bytes = number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
+        let bytes =
+            number.parse::<u64>().ok().zip(factor).and_then(|(number, factor)| number.checked_mul(factor));
         bytes.map(Self).ok_or_else(|| ByteSizeError(text.to_owned()))
     }
 }
@@ -60,7 +63,14 @@ mod tests {
 
     #[test]
     fn sizes_are_typed_as_coreutils_take_them() {
-        let table = [("0", 0), ("512", 512), ("10k", 10 << 10), ("3MiB", 3 << 20), ("10G", 10 << 30), ("2GB", 2_000_000_000)];
+        let table = [
+            ("0", 0),
+            ("512", 512),
+            ("10k", 10 << 10),
+            ("3MiB", 3 << 20),
+            ("10G", 10 << 30),
+            ("2GB", 2_000_000_000),
+        ];
         for (text, bytes) in table {
             assert_eq!(text.parse(), Ok(ByteSize(bytes)), "{text}");
         }

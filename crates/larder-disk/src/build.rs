@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::ext4::{Ext4Error, Sizing, Target, Volume, VolumeOptions};
 use crate::inflate::inflate;
 use crate::layer::{LayerError, unpack};
+use crate::layout::file_system_uuid;
 use crate::tree::Tree;
 use assemble::assemble;
 use output::Output;
@@ -95,6 +96,10 @@ impl Cancel {
     }
 }
 
+/// Layers of one image: the options of an overlay mount have a page of 4096 bytes, and containerd's lower directories
+/// (`NNNNN/fs:`) take nine of them each.
+pub const MAX_LAYERS: usize = 450;
+
 /// What was baked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BuildReport {
@@ -129,6 +134,14 @@ pub enum BuildError {
         first: Digest,
         /// What it resolved to the second time.
         second: Digest,
+    },
+    /// An image that no node could run.
+    #[error("image {image} has {layers} layers: a mount takes about {MAX_LAYERS}")]
+    TooManyLayers {
+        /// Its name.
+        image: String,
+        /// As its manifest lists them.
+        layers: usize,
     },
     /// The output cannot be used.
     #[error(transparent)]
@@ -232,7 +245,8 @@ pub fn build(
     reporter.writing_metadata();
     let (tree, id) = assemble(&plan, trees, &volume, checksums).map_err(|error| bake.write_error(error))?;
     let full = bake.needed();
-    let finished = volume.finish(&tree, uuid_of(id)).map_err(|source| too_small(output, source, full))?;
+    let finished =
+        volume.finish(&tree, file_system_uuid(id)).map_err(|source| too_small(output, source, full))?;
     target.commit()?;
     Ok(BuildReport {
         id,
@@ -264,13 +278,6 @@ fn too_small(output: &Path, source: Ext4Error, needed: ByteSize) -> BuildError {
         Ext4Error::Full { available } => BuildError::TooSmall { output, available, needed },
         source => BuildError::Write { output, source },
     }
-}
-
-/// The file system's UUID follows from its content, so that the same images make the same disk.
-fn uuid_of(id: Digest) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&id.as_bytes()[..16]);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid().into_bytes()
 }
 
 struct Bake<'a> {

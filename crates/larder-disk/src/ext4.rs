@@ -20,10 +20,10 @@ mod superblock;
 mod volume;
 mod xattr;
 
+pub(crate) use acl::{as_kept as acl_as_kept, is_acl, is_empty as acl_is_empty, is_mode as acl_is_mode};
 pub(crate) use content::{Closed, ContentWriter, OpenFile};
 pub(crate) use device::Target;
 pub(crate) use volume::{Sizing, Volume, VolumeOptions};
-pub(crate) use acl::{as_kept as acl_as_kept, is_acl, is_empty as acl_is_empty, is_mode as acl_is_mode};
 pub(crate) use xattr::{fit as xattrs_fit, is_storable};
 
 use crate::tree::Kind;

@@ -143,8 +143,10 @@ fn file_system(facts: Facts) -> FileSystemFacts {
 
 fn layer(medium: &Medium, line: SnapshotLine) -> Result<InspectedLayer, LayoutError> {
     let SnapshotLine { chain_id, number, directory, md5: _ } = line;
-    let measured = medium.find(&directory).and_then(|place| medium.measure(place.ok_or(MediumError::Absent)?));
-    let measured = measured.map_err(|source| LayoutError::Read { path: directory.into(), source: source.into() })?;
+    let measured =
+        medium.find(&directory).and_then(|place| medium.measure(place.ok_or(MediumError::Absent)?));
+    let measured =
+        measured.map_err(|source| LayoutError::Read { path: directory.into(), source: source.into() })?;
     let (files, bytes) = (measured.files, measured.bytes);
     Ok(InspectedLayer { chain_id, diff_id: None, number, files, bytes, images: Vec::new() })
 }

@@ -198,8 +198,8 @@ fn failed(path: &str) -> impl FnOnce(MediumError) -> LayoutError {
 /// The disk's id, and its index.
 pub(crate) fn read_index(medium: &Medium) -> Result<(Digest, Index), LayoutError> {
     let bytes = read(medium, INDEX)?;
-    let index = serde_json::from_slice(&bytes)
-        .map_err(|source| LayoutError::Index { path: INDEX.into(), source })?;
+    let index =
+        serde_json::from_slice(&bytes).map_err(|source| LayoutError::Index { path: INDEX.into(), source })?;
     Ok((Digest::of(&bytes), index))
 }
 
@@ -224,10 +224,7 @@ pub(crate) struct ListingEntry {
 pub(crate) type Listings = BTreeMap<ChainId, ListingEntry>;
 
 /// The artifact with the layers' listings, and what it names; none on a disk without it.
-pub(crate) fn read_listings(
-    medium: &Medium,
-    index: &Index,
-) -> Result<Option<(Blob, Listings)>, LayoutError> {
+pub(crate) fn read_listings(medium: &Medium, index: &Index) -> Result<Option<(Blob, Listings)>, LayoutError> {
     for entry in index.manifests.iter().filter(|entry| annotation(entry, CONTAINERD_NAME).is_none()) {
         let blob = read_blob(medium, &entry.descriptor, MAX_METADATA)?;
         let path = blob_path(blob.descriptor.digest);
@@ -252,7 +249,8 @@ pub(crate) fn read_image(
     reference: &ImageRef,
     entry: &IndexEntry,
 ) -> Result<Image, LayoutError> {
-    let named = |source: ImageError| LayoutError::Image { image: reference.to_string(), source: source.into() };
+    let named =
+        |source: ImageError| LayoutError::Image { image: reference.to_string(), source: source.into() };
     let mut blob = read_blob(medium, &entry.descriptor, MAX_BLOB)?;
     let mut indexes = Vec::new();
     let platform = entry.platform.clone().unwrap_or_else(larder_core::Platform::host);
@@ -311,8 +309,18 @@ mod tests {
     fn only_a_layers_own_directory_is_accepted() {
         let chain_id = Digest::of(b"x");
         let good = format!("{chain_id} snapshots/12/fs\n{chain_id} snapshots/3/fs 0123\n");
-        assert_eq!(snapshot_lines(good.as_bytes()).map(Result::unwrap).map(|line| line.number).collect::<Vec<_>>(), [12, 3]);
-        for directory in ["snapshots/../fs", "/snapshots/1/fs", "snapshots/1/fs/..", "snapshots//fs", "", "snapshots/1/fs 0 0"] {
+        assert_eq!(
+            snapshot_lines(good.as_bytes()).map(Result::unwrap).map(|line| line.number).collect::<Vec<_>>(),
+            [12, 3]
+        );
+        for directory in [
+            "snapshots/../fs",
+            "/snapshots/1/fs",
+            "snapshots/1/fs/..",
+            "snapshots//fs",
+            "",
+            "snapshots/1/fs 0 0",
+        ] {
             let line = format!("{chain_id} {directory}\n");
             assert!(matches!(
                 snapshot_lines(line.as_bytes()).next(),

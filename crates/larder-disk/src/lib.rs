@@ -7,6 +7,8 @@ mod diff;
 mod ext4;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod fuzz;
 mod inflate;
 mod inspect;
 mod layer;
@@ -17,8 +19,8 @@ mod tree;
 mod verify;
 
 pub use build::{
-    BuildError, BuildOptions, BuildPlan, BuildReport, Cancel, LayerSource, MAX_LAYER_SIZE, OutputError,
-    PlannedLayer, Reporter, build, plan,
+    BuildError, BuildOptions, BuildPlan, BuildReport, Cancel, LayerSource, MAX_LAYER_SIZE, MAX_LAYERS,
+    OutputError, PlannedLayer, Reporter, build, plan,
 };
 pub use diff::{Amount, Change, DiskDiff, ImageDiff, LayerDiff, diff};
 pub use ext4::Ext4Error;

@@ -71,6 +71,9 @@ pub enum MediumError {
     /// No system call would take it.
     #[error("its path is longer than {MAX_PATH} bytes")]
     PathTooLong,
+    /// Reading zeros for hours is no use.
+    #[error("with it the layer's sparse files have more than 256 GiB of holes")]
+    TooManyHoles,
     /// It is larger than anything that belongs here.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),

@@ -97,6 +97,8 @@ pub(crate) enum Kind {
 pub(crate) struct Directory {
     pub(crate) entries: BTreeMap<Name, NodeId>,
     pub(crate) inherits: Inherits,
+    /// Made while the directory that holds it was as the layers below have it: their set-gid gave it a group.
+    pub(crate) of_inherited_group: bool,
 }
 
 /// What a directory takes from the nearest layer below that has it as a directory.

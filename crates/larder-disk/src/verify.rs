@@ -76,7 +76,9 @@ pub fn verify(
         }
         read
     });
-    let facts = medium.facts().map_err(|source: MediumError| LayoutError::Read { path: path.into(), source: source.into() })?;
+    let facts = medium
+        .facts()
+        .map_err(|source: MediumError| LayoutError::Read { path: path.into(), source: source.into() })?;
     let mut warnings = contents.warnings;
     match facts {
         None => warnings.push("the disk is mounted: its file system itself was not checked".to_owned()),
@@ -111,9 +113,10 @@ struct Owners {
 
 impl Owners {
     fn of(contents: &Contents) -> Self {
-        let uses = contents.images.iter().rev().flat_map(|image| {
-            image.layers.iter().map(|layer| (layer.chain_id, image.reference.to_string()))
-        });
+        let uses =
+            contents.images.iter().rev().flat_map(|image| {
+                image.layers.iter().map(|layer| (layer.chain_id, image.reference.to_string()))
+            });
         Self {
             images: uses.collect(),
             numbers: contents.lines.iter().map(|line| (line.number, line.chain_id)).collect(),

@@ -11,9 +11,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use fixture::{
-    Blobs, Silent, bake, base, directory, e2fsck, file, header, image, layer, options, upper,
-};
+use fixture::{Blobs, Silent, bake, base, directory, e2fsck, file, header, image, layer, options, upper};
 use larder_core::{ChainId, Digest};
 use larder_disk::{
     BuildOptions, CacheDisk, Cancel, Change, LayoutError, VerifyReport, build, diff, inspect, verify,
@@ -48,7 +46,8 @@ fn run(program: &str, arguments: &[&str]) -> String {
     let text =
         String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     // e2fsck ends with 1 when it repaired something.
-    assert!(output.status.code().is_some_and(|code| code <= 1), "{program} {arguments:?}: {text}");
+    let most = i32::from(program == "/sbin/e2fsck");
+    assert!(output.status.code().is_some_and(|code| code <= most), "{program} {arguments:?}: {text}");
     text
 }
 
@@ -185,7 +184,7 @@ fn a_disk_that_e2fsprogs_made_is_read_whatever_its_features() {
         &["-b", "1024", "-O", "^64bit"],
         &["-b", "2048", "-O", "^resize_inode,^flex_bg"],
         &["-b", "4096", "-O", "metadata_csum_seed,orphan_file"],
-        &["-b", "4096", "-O", "^sparse_super,^has_journal"],
+        &["-b", "4096", "-O", "^sparse_super,^resize_inode"],
         &["-b", "4096", "-O", "sparse_super2,^resize_inode", "-E", "num_backup_sb=2"],
         &["-b", "4096", "-O", "mmp"],
         &["-b", "4096", "-O", "quota,project"],
@@ -321,7 +320,7 @@ fn foreign_directories_and_doubled_lines_are_told() {
     let report = verified(root).unwrap();
     let expected = [
         "snapshots.metadata line 4: \"nonsense\" is not a chain ID and the directory of a layer".to_owned(),
-format!("snapshots.metadata: it names {chain_id} and snapshots/7/fs more than once"),
+        format!("snapshots.metadata: it names {chain_id} and snapshots/7/fs more than once"),
         "snapshots.metadata: its last line is cut off".to_owned(),
         "snapshots/8: snapshots.metadata does not name it".to_owned(),
         format!("layer {other}: snapshots/9/fs: there is no such file"),
@@ -399,7 +398,8 @@ fn seen(disk: &Path) -> Option<BTreeMap<Vec<u8>, String>> {
                 }
             }
         } else if metadata.is_symlink() {
-            what.push_str(&format!("{:?}", fs.read_link(&path).ok()?));
+            let target = fs.read_link(&path).ok()?;
+            what = format!("{what}{target:?}");
         } else if metadata.file_type() == ext4_view::FileType::Regular {
             what.push_str(&Digest::of(&fs.read(&path).ok()?).to_string());
         }
@@ -424,8 +424,23 @@ impl Numbers {
     }
 }
 
+/// The blocks that e2fsprogs says are in use.
+fn used_blocks(disk: &Path) -> Vec<usize> {
+    let layout = run("/sbin/dumpe2fs", &[text(disk)]);
+    let number = |text: &str| text.trim().parse::<usize>().unwrap();
+    let count = number(layout.split("Block count:").nth(1).unwrap().lines().next().unwrap());
+    let free =
+        layout.split("  Free blocks: ").skip(1).flat_map(|rest| rest.lines().next().unwrap().split(", "));
+    let free: Vec<(usize, usize)> = free
+        .map(|run| {
+            run.split_once('-').map_or_else(|| (number(run), number(run)), |(a, b)| (number(a), number(b)))
+        })
+        .collect();
+    (0..count).filter(|block| !free.iter().any(|(first, last)| (first..=last).contains(&block))).collect()
+}
+
 /// Enough to meet every structure of a disk of some hundred KiB often.
-const FLIPS: usize = 3000;
+const FLIPS: usize = 1000;
 
 #[test]
 fn a_flipped_byte_is_noticed_or_changes_nothing() {
@@ -434,14 +449,14 @@ fn a_flipped_byte_is_noticed_or_changes_nothing() {
     small(&path, false);
     good(&path);
     let bytes = fs::read(&path).unwrap();
-    let used = usize::try_from(inspect(&path).unwrap().file_system.unwrap().used).unwrap();
+    let used = used_blocks(&path);
+    assert_eq!(inspect(&path).unwrap().file_system.unwrap().used, used.len() as u64 * 4096);
     let original = seen(&path).unwrap();
     let disk = File::options().write(true).open(&path).unwrap();
     let mut numbers = Numbers(0x5eed_0001);
     let mut noticed = 0;
     for _ in 0..FLIPS {
-        // Blocks are used from the front.
-        let (at, bit) = (numbers.below(used), numbers.below(8));
+        let (at, bit) = (used[numbers.below(used.len())] * 4096 + numbers.below(4096), numbers.below(8));
         disk.write_all_at(&[bytes[at] ^ 1 << bit], at as u64).unwrap();
         if wrong(&path).is_empty() {
             let place = format!("byte {at} (block {}, byte {} in it), bit {bit}", at / 4096, at % 4096);
@@ -511,7 +526,7 @@ fn damage_of_any_size_ends_in_a_report() {
     let bytes = fs::read(&path).unwrap();
     let mut numbers = Numbers(0x5eed_0002);
     let disk = File::options().write(true).open(&path).unwrap();
-    for round in 0..400 {
+    for round in 0..150 {
         let places: Vec<usize> = (0..=numbers.below(7))
             .map(|_| if round % 2 == 0 { numbers.below(40 << 10) } else { numbers.below(bytes.len() - 4) })
             .collect();

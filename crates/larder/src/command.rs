@@ -4,8 +4,8 @@ mod build;
 mod completion;
 mod disk;
 mod node;
-mod report;
 mod registry;
+mod report;
 
 use tracing_subscriber::EnvFilter;
 

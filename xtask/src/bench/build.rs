@@ -50,9 +50,16 @@ pub(super) fn run(runs: usize) -> Result<()> {
     record::keep("build", &reports)
 }
 
-fn measure(binary: &Path, image: &Image, name: &ImageRef, compression: Compression, runs: usize) -> Result<Report> {
+fn measure(
+    binary: &Path,
+    image: &Image,
+    name: &ImageRef,
+    compression: Compression,
+    runs: usize,
+) -> Result<Report> {
     let directory = Workdir::new()?;
-    let (mut plain, mut md5, mut theirs, mut theirs_md5, mut floors) = (vec![], vec![], vec![], vec![], vec![]);
+    let (mut plain, mut md5, mut theirs, mut theirs_md5, mut floors) =
+        (vec![], vec![], vec![], vec![], vec![]);
     for round in 1..=runs {
         say(format_args!("round {round} of {runs}"));
         let (figures, size) = larder(binary, name, &[], directory.path())?;
@@ -65,7 +72,8 @@ fn measure(binary: &Path, image: &Image, name: &ImageRef, compression: Compressi
     }
     floors.sort_by(|a, b| a.seconds().total_cmp(&b.seconds()));
     let floor = floors[floors.len() / 2];
-    let [larder, larder_md5, reference, reference_md5] = [&plain, &md5, &theirs, &theirs_md5].map(|runs| median(runs));
+    let [larder, larder_md5, reference, reference_md5] =
+        [&plain, &md5, &theirs, &theirs_md5].map(|runs| median(runs));
     Ok(Report {
         compression: format!("{compression:?}").to_lowercase(),
         compressed_bytes: image.layers.iter().map(|layer| layer.size).sum(),
@@ -88,7 +96,12 @@ fn measure(binary: &Path, image: &Image, name: &ImageRef, compression: Compressi
 fn larder(binary: &Path, name: &ImageRef, more: &[&str], directory: &Path) -> Result<(Figures, u64)> {
     let disk = directory.join("larder.img");
     let mut argv = vec![binary.to_string_lossy().into_owned(), "build".to_owned(), "--quiet".to_owned()];
-    argv.extend(["--plain-http".to_owned(), name.to_string(), "-o".to_owned(), disk.to_string_lossy().into_owned()]);
+    argv.extend([
+        "--plain-http".to_owned(),
+        name.to_string(),
+        "-o".to_owned(),
+        disk.to_string_lossy().into_owned(),
+    ]);
     argv.extend(more.iter().map(|&word| word.to_owned()));
     let empty = disk_usage(directory)?;
     let figures = program(argv, directory)?;
@@ -99,7 +112,17 @@ fn larder(binary: &Path, name: &ImageRef, more: &[&str], directory: &Path) -> Re
 }
 
 fn print(report: &Report) {
-    let Report { compression, compressed_bytes, tar_bytes, layers, larder, larder_md5, reference, reference_md5, .. } = report;
+    let Report {
+        compression,
+        compressed_bytes,
+        tar_bytes,
+        layers,
+        larder,
+        larder_md5,
+        reference,
+        reference_md5,
+        ..
+    } = report;
     say(format_args!(
         "\n{compression}: {layers} layers, {} compressed, {} of tar",
         ByteSize(*compressed_bytes),
@@ -113,7 +136,8 @@ fn print(report: &Report) {
         ("reference, md5", reference_md5),
     ] {
         let Figures { wall_seconds, cpu_seconds, peak_memory_bytes, scratch_bytes } = figures;
-        let (memory, scratch) = (ByteSize(*peak_memory_bytes).to_string(), ByteSize(*scratch_bytes).to_string());
+        let (memory, scratch) =
+            (ByteSize(*peak_memory_bytes).to_string(), ByteSize(*scratch_bytes).to_string());
         say(format_args!("{name:<18} {wall_seconds:>8.2} {cpu_seconds:>8.2} {memory:>11} {scratch:>11}"));
     }
     say(format_args!(

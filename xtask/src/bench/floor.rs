@@ -45,9 +45,9 @@ pub(super) fn measure(layers: &[Layer], bytes: u64, directory: &Path) -> Result<
     let (inflate, ()) = seconds(|| {
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().try_for_each(|thread| {
-                thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         })
     })?;
     let (write, ()) = seconds(|| write(&directory.join("floor"), bytes))?;

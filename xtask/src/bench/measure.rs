@@ -24,7 +24,10 @@ pub(super) struct Figures {
 }
 
 /// Runs a program, and asks the kernel what it used; Python's `resource` module is where every machine has that.
-pub(super) fn program<S: AsRef<OsStr>>(argv: impl IntoIterator<Item = S>, directory: &Path) -> Result<Figures> {
+pub(super) fn program<S: AsRef<OsStr>>(
+    argv: impl IntoIterator<Item = S>,
+    directory: &Path,
+) -> Result<Figures> {
     const WRAPPER: &str = "
 import resource, subprocess, sys, time
 begin = time.monotonic()
@@ -38,7 +41,8 @@ sys.exit(status)
     python.args(["-c", WRAPPER]).args(argv).current_dir(directory).env("TMPDIR", directory);
     let said = run_within(&mut python, LIMIT)?;
     let mut fields = said.split_whitespace().map(str::parse::<f64>);
-    let mut next = || fields.next().context("the measuring wrapper said nothing")?.context("read its figures");
+    let mut next =
+        || fields.next().context("the measuring wrapper said nothing")?.context("read its figures");
     let (wall_seconds, cpu_seconds, memory) = (next()?, next()?, next()?);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of bytes")]
     let peak_memory_bytes = memory as u64;

@@ -13,7 +13,8 @@ use crate::say;
 /// The optimised binary, freshly built.
 pub(super) fn release_binary() -> Result<PathBuf> {
     say("building larder, optimised");
-    let status = Command::new("cargo").args(["build", "--release", "--quiet", "--package", "larder"]).status();
+    let status =
+        Command::new("cargo").args(["build", "--release", "--quiet", "--package", "larder"]).status();
     ensure!(status.context("run cargo")?.success(), "larder cannot be built");
     let own = std::env::current_exe().context("find this program")?;
     Ok(own.with_file_name("larder"))
@@ -32,5 +33,6 @@ pub(super) fn keep(name: &str, results: &impl Serialize) -> Result<()> {
     });
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).with_file_name("bench").join(format!("{name}.json"));
     fs::create_dir_all(path.parent().context("a directory")?).context("create bench/")?;
-    fs::write(&path, serde_json::to_string_pretty(&record)? + "\n").with_context(|| format!("write {}", path.display()))
+    fs::write(&path, serde_json::to_string_pretty(&record)? + "\n")
+        .with_context(|| format!("write {}", path.display()))
 }

@@ -31,7 +31,8 @@ pub(super) fn measure(reference: &ImageRef, image: &Image, size: u64, directory:
     let device = LoopDevice::attach(&file, Access::ReadWrite)?;
     let (prepare, ()) = seconds(|| {
         let options = "lazy_itable_init=0,lazy_journal_init=0,discard";
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", options]).arg(device.path())).map(drop)
+        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0", "-E", options]).arg(device.path()))
+            .map(drop)
     })?;
     let mount = Mount::ext4(device.path(), Access::ReadWrite)?;
     let name = reference.to_string();
@@ -86,16 +87,23 @@ sys.exit(status)
 
 /// CPU seconds of the daemon and the decompressors that it has waited for (proc(5): utime, stime, cutime, cstime).
 fn containerd_cpu(containerd: &Containerd) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", containerd.pid()?)).context("read containerd's times")?;
+    let stat =
+        fs::read_to_string(format!("/proc/{}/stat", containerd.pid()?)).context("read containerd's times")?;
     let fields = stat.rsplit_once(") ").context("read containerd's times")?.1;
-    let ticks = fields.split(' ').skip(11).take(4).map(|field| field.parse::<f64>().context("read containerd's times"));
+    let ticks = fields
+        .split(' ')
+        .skip(11)
+        .take(4)
+        .map(|field| field.parse::<f64>().context("read containerd's times"));
     Ok(ticks.sum::<Result<f64>>()? / TICKS)
 }
 
 /// The daemon's own; its decompressors are not counted.
 fn containerd_memory(containerd: &Containerd) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", containerd.pid()?)).context("read containerd's memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("read containerd's memory")?;
+    let status = fs::read_to_string(format!("/proc/{}/status", containerd.pid()?))
+        .context("read containerd's memory")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("read containerd's memory")?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("read containerd's memory")?;
     Ok(kib * 1024)
 }

@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use larder_core::{ChainId, Digest};
-use md5::{Digest as _, Md5};
 
 use super::plan::Plan;
 use crate::ext4::{Closed, Ext4Error, Volume};
-use crate::layer::{inherit, listing};
+use crate::layer::{inherit, listing, reference_checksum};
 use crate::layout::{self, LayerRecord};
 use crate::tree::{Attributes, Content, Kind, Tree};
 
@@ -27,7 +26,7 @@ pub(super) fn assemble(
             plan.below(layer).iter().filter_map(|chain_id| finished.get(chain_id)).collect();
         inherit(&mut tree, &below);
         let listing = layout::listing_blob(listing(&tree));
-        let md5 = checksums.then(|| checksum(&tree));
+        let md5 = checksums.then(|| reference_checksum(&tree));
         records.push(LayerRecord { chain_id: layer.chain_id, diff_id: layer.diff_id, number, listing, md5 });
         finished.insert(layer.chain_id, tree);
     }
@@ -52,20 +51,4 @@ pub(super) fn assemble(
     }
     writer.finish()?;
     Ok((disk, id))
-}
-
-/// The reference's checksum of a layer: the MD5 of the sorted lines of the files' MD5s, one a name.
-fn checksum(tree: &Tree) -> String {
-    let of_file = |kind: &Kind| match kind {
-        Kind::File(Content { md5: Some(md5), .. }) => Some(hex::encode(**md5)),
-        _ => None,
-    };
-    let mut lines: Vec<String> = tree.walk().filter_map(|visit| of_file(&visit.node.kind)).collect();
-    lines.sort_unstable();
-    let mut md5 = Md5::new();
-    for line in lines {
-        md5.update(line);
-        md5.update(b"\n");
-    }
-    hex::encode(md5.finalize())
 }

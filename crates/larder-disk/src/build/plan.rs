@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use larder_core::{ChainId, Digest, Image, Layer};
 use serde::Serialize;
 
-use super::BuildError;
+use super::{BuildError, MAX_LAYERS};
 
 /// A layer, and the first image that has it.
 pub(super) struct Planned<'a> {
@@ -35,6 +35,10 @@ impl<'a> Plan<'a> {
                 Some(first) if first == new => continue,
                 Some(first) => return Err(BuildError::Conflict { image: name, first, second: new }),
                 None => {}
+            }
+            let layer_count = image.layers.len();
+            if layer_count > MAX_LAYERS {
+                return Err(BuildError::TooManyLayers { image: name, layers: layer_count });
             }
             by_name.insert(name, image);
             unique.push(image.clone());

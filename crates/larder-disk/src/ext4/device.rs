@@ -153,6 +153,7 @@ struct Write {
 pub(super) struct WriteQueue {
     writes: Option<Sender<Write>>,
     pool: Receiver<Buffer>,
+    to_pool: Sender<Buffer>,
     failure: Arc<Mutex<Option<io::Error>>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -181,7 +182,7 @@ impl WriteQueue {
             })
         };
         let threads = (0..WRITERS).map(|_| start()).collect();
-        Self { writes: Some(writes), pool, failure, threads }
+        Self { writes: Some(writes), pool, to_pool, failure, threads }
     }
 
     /// An empty buffer; waits until one is free.
@@ -276,9 +277,35 @@ impl<'a> Appender<'a> {
     }
 }
 
+/// What a failed layer had collected is not written, but its buffer is wanted by the others.
+impl Drop for Appender<'_> {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            // The pool has room for every buffer there is.
+            let _returned = self.queue.to_pool.try_send(buffer);
+        }
+    }
+}
+
 /// Every worker that meets the failure reports it, and `io::Error` has no `Clone`.
 fn copy_of(error: &io::Error) -> io::Error {
     error
         .raw_os_error()
         .map_or_else(|| io::Error::new(error.kind(), error.to_string()), io::Error::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_appender_leaves_its_buffer_to_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let device = Arc::new(Device::open(&directory.path().join("disk"), Target::File).unwrap());
+        let queue = WriteQueue::start(&device, 1);
+        for _ in 0..4 * (1 + QUEUE + WRITERS) {
+            Appender::new(&queue).put(0, b"never written").unwrap();
+        }
+        queue.finish().unwrap();
+    }
 }

@@ -90,7 +90,7 @@ impl FileSystem {
     /// Hands the content of a file to `sink`, piece by piece; holes are zeros.
     pub(crate) fn content(&self, inode: &Inode, sink: &mut dyn FnMut(&[u8])) -> Result<(), ReadError> {
         let block_size = self.superblock.block_size as u64;
-        let mut buffer = vec![0; PIECE];
+        let mut buffer = vec![0; usize::try_from(inode.size).map_or(PIECE, |size| size.min(PIECE))];
         let mut position = 0;
         for run in self.extents(inode)?.runs.into_iter().filter(|run| run.written) {
             let start = u64::from(run.logical) * block_size;
@@ -98,7 +98,7 @@ impl FileSystem {
             let end = inode.size.min(start + u64::from(run.length) * block_size);
             let mut at = start;
             while at < end {
-                let length = usize::try_from(end - at).map_or(PIECE, |left| left.min(PIECE));
+                let length = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
                 read(&self.file, run.physical * block_size + (at - start), &mut buffer[..length])?;
                 sink(&buffer[..length]);
                 at += length as u64;

@@ -82,9 +82,11 @@ impl Volume {
         device.finish_at(finished.size)?;
         device.sync()?;
         let queue = WriteQueue::start(&device, 1);
-        let mut out = Appender::new(&queue);
-        out.put(0, &superblock)?;
-        out.flush()?;
+        {
+            let mut out = Appender::new(&queue);
+            out.put(0, &superblock)?;
+            out.flush()?;
+        }
         queue.finish()?;
         device.sync()?;
         Ok(finished)

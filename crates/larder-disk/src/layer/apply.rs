@@ -205,7 +205,9 @@ impl Layer<'_, '_> {
                     None => {}
                 }
             }
-            implied.iter().for_each(|name| self.tree.remove(id, name));
+            for name in &implied {
+                self.tree.remove(id, name);
+            }
         }
     }
 

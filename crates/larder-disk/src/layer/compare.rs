@@ -54,7 +54,8 @@ fn lines(text: &[u8]) -> Option<impl Iterator<Item = (&[u8], &[u8])>> {
 }
 
 fn changed(listed: &[u8], found: &[u8]) -> String {
-    let fields = |line: &[u8]| -> Vec<Vec<u8>> { line.split(|byte| *byte == b'\t').map(<[u8]>::to_vec).collect() };
+    let fields =
+        |line: &[u8]| -> Vec<Vec<u8>> { line.split(|byte| *byte == b'\t').map(<[u8]>::to_vec).collect() };
     let (listed, found) = (fields(listed), fields(found));
     if listed.len() != found.len() {
         // A hard link's line is shorter.
@@ -62,7 +63,11 @@ fn changed(listed: &[u8], found: &[u8]) -> String {
     }
     let differing = listed.iter().zip(&found).zip(FIELDS).filter(|((listed, found), _)| listed != found);
     let names: Vec<&str> = differing.map(|(_, name)| name).collect();
-    format!("its {} {} not what the listing says", names.join(" and "), if names.len() > 1 { "are" } else { "is" })
+    format!(
+        "its {} {} not what the listing says",
+        names.join(" and "),
+        if names.len() > 1 { "are" } else { "is" }
+    )
 }
 
 #[cfg(test)]

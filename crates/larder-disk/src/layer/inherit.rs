@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::path;
-use crate::tree::{Attributes, Inherits, NodeId, Tree};
+use crate::tree::{Attributes, Directory, Inherits, NodeId, Tree};
 
 /// Fills in what `tree` inherits from `below`, nearest layer first, all of them filled in already.
 ///
@@ -79,21 +79,24 @@ fn take(tree: &mut Tree, id: NodeId, lower: &Attributes) {
             (attributes.mode, attributes.uid, attributes.gid) = (lower.mode, lower.uid, lower.gid);
             attributes.mtime = lower.mtime;
             inherit_xattrs(attributes, lower);
-            pass_on_group(tree, id);
         }
         Some(Inherits::Xattrs) => inherit_xattrs(&mut node.attributes, lower),
-        Some(Inherits::Nothing) | None => {}
+        Some(Inherits::Nothing) | None => return,
     }
+    pass_on_group(tree, id, lower);
 }
 
-/// mkdir gives a directory the group of the one that it is made in, where that has set-gid.
-fn pass_on_group(tree: &mut Tree, id: NodeId) {
-    let gid = path::made_in(&tree.node(id).attributes).gid;
+/// mkdir gives a directory the group of the one that it is made in, where that has set-gid: as it was then, which is as it is below.
+fn pass_on_group(tree: &mut Tree, id: NodeId, lower: &Attributes) {
+    let gid = path::made_in(lower).gid;
     let children: Vec<NodeId> =
         tree.node(id).directory().into_iter().flat_map(|d| d.entries.values().copied()).collect();
     for child in children {
         let node = tree.node_mut(child);
-        if node.directory().is_some_and(|directory| directory.inherits == Inherits::Everything) {
+        let is_of_it = |directory: &Directory| {
+            directory.of_inherited_group && directory.inherits == Inherits::Everything
+        };
+        if node.directory().is_some_and(is_of_it) {
             node.attributes.gid = gid;
         }
     }
@@ -112,7 +115,7 @@ fn inherit_xattrs(attributes: &mut Attributes, lower: &Attributes) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::{Directory, Kind};
+    use crate::tree::Kind;
 
     fn layer(build: impl FnOnce(&mut Tree)) -> Tree {
         let mut tree = Tree::new(Attributes::plain_directory());
@@ -158,6 +161,19 @@ mod tests {
         let deeper = tree.child(new, b"deeper").unwrap();
         let gids = [shared, new, deeper].map(|id| tree.node(id).attributes.gid);
         assert_eq!((gids, tree.node(new).attributes.mode), ([1000, 1000, 0], 0o755));
+    }
+
+    #[test]
+    fn a_directory_described_later_gave_its_group_before() {
+        let mut tree = implied(&[b"shared", b"before"]);
+        let shared = tree.child(NodeId::ROOT, b"shared").unwrap();
+        let node = tree.node_mut(shared);
+        node.attributes = Attributes { mode: 0o2755, gid: 7, ..Attributes::default() };
+        node.directory_mut().unwrap().inherits = Inherits::Xattrs;
+        let after = path::make_directory(&mut tree, &[b"shared", b"after"]).unwrap();
+        inherit(&mut tree, &[&described(b"shared", 0o2775)]);
+        let before = tree.child(shared, b"before").unwrap();
+        assert_eq!([before, after].map(|id| tree.node(id).attributes.gid), [1000, 7]);
     }
 
     #[test]

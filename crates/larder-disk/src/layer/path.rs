@@ -80,8 +80,11 @@ enum Mode {
 /// The directory that `names` lead to; made on the way where it is missing, with attributes to be inherited.
 pub(super) fn make_directory(tree: &mut Tree, names: &[&[u8]]) -> Result<NodeId, PathError> {
     let found = walk(names, &mut *tree, Mode::Create, |tree, directory, name| {
-        let kind = Kind::Directory(Directory { inherits: Inherits::Everything, ..Directory::default() });
-        let attributes = made_in(&tree.node(directory).attributes);
+        let parent = tree.node(directory);
+        let of_inherited_group = parent.directory().is_some_and(|it| it.inherits == Inherits::Everything);
+        let attributes = made_in(&parent.attributes);
+        let made = Directory { inherits: Inherits::Everything, of_inherited_group, ..Directory::default() };
+        let kind = Kind::Directory(made);
         tree.insert(directory, name, attributes, kind)
     })?;
     only_directory(tree, found).map(|found| found.unwrap_or(NodeId::ROOT))
@@ -238,7 +241,7 @@ mod tests {
 
     #[test]
     fn no_directory_is_deeper_than_a_path_can_say() {
-        let deep = ["d"; 2000].join("/");
+        let deep = vec!["d"; 2000].join("/");
         let mut tree = with_links(&[("deep", &deep)]);
         assert!(make_directory(&mut tree, &[b"deep"]).is_ok());
         let more: Vec<&[u8]> = std::iter::once(&b"deep"[..]).chain([&b"e"[..]; 49]).collect();

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use larder_core::{Blob, ChainId, DiffId, Digest, Image, Index, IndexEntry, Manifest, media_type};
 
 use super::{
-    CHAIN_ID, CONTAINERD_NAME, DIFF_ID, IMAGES, INDEX, LISTING, LISTINGS_ARTIFACT, OCI_LAYOUT, OCI_LAYOUT_FILE,
-    OCI_REF_NAME, SNAPSHOTS, blob_path,
+    CHAIN_ID, CONTAINERD_NAME, DIFF_ID, IMAGES, INDEX, LISTING, LISTINGS_ARTIFACT, OCI_LAYOUT,
+    OCI_LAYOUT_FILE, OCI_REF_NAME, SNAPSHOTS, blob_path,
 };
 
 /// A layer as the metadata names it.

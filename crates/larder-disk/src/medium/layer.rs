@@ -8,6 +8,8 @@ use md5::{Digest as _, Md5};
 use super::{MAX_PATH, Medium, MediumError, Place};
 use crate::tree::{Attributes, Content, Kind, NodeId, Tree};
 
+/// Bytes of holes in one layer, as many as `build` allows: every one of them is hashed.
+const MAX_HOLES: u64 = 256 << 30;
 /// What cannot be read in one layer; the rest is of no more use.
 const MAX_FAILURES: usize = 100;
 
@@ -67,6 +69,7 @@ impl Medium {
             layer: LayerRead { tree: Tree::new(attributes), failures: Vec::new(), files: 1, bytes: 0 },
             known: HashMap::from([(root.id, NodeId::ROOT)]),
             pending: Vec::new(),
+            holes: 0,
         };
         read.open(place, NodeId::ROOT, &[])?;
         while let Some(next) = read.pending.pop()
@@ -107,6 +110,7 @@ struct Reading<'a> {
     /// Nodes by the identity of their files.
     known: HashMap<u64, NodeId>,
     pending: Vec<Pending>,
+    holes: u64,
 }
 
 impl Reading<'_> {
@@ -123,7 +127,13 @@ impl Reading<'_> {
         }
         let attributes = Attributes { xattrs: self.medium.xattrs(&next.place)?, ..stat.attributes };
         let kind = match stat.kind {
-            Kind::File(content) => Kind::File(self.content(&next.place, content)?),
+            Kind::File(content) => {
+                self.holes = self.holes.saturating_add(content.size.saturating_sub(stat.occupied));
+                if self.holes > MAX_HOLES {
+                    return Err(MediumError::TooManyHoles);
+                }
+                Kind::File(self.content(&next.place, content)?)
+            }
             other => other,
         };
         let node = self.layer.tree.insert(next.parent, &next.name, attributes, kind);

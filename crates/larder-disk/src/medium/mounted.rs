@@ -34,9 +34,7 @@ impl Mounted {
         let file_type = metadata.file_type();
         let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
         let kind = match () {
-            () if file_type.is_file() => {
-                Kind::File(Content { size: metadata.len(), ..Content::default() })
-            }
+            () if file_type.is_file() => Kind::File(Content { size: metadata.len(), ..Content::default() }),
             () if file_type.is_dir() => Kind::Directory(Directory::default()),
             () if file_type.is_symlink() => {
                 Kind::Symlink(fs::read_link(&place)?.as_os_str().as_bytes().into())
@@ -104,7 +102,9 @@ impl Mounted {
         // A pipe in the file's place would never open, and a link would lead elsewhere.
         let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let mut file = File::options().read(true).custom_flags(flags).open(self.place(path))?;
-        let mut buffer = vec![0; PIECE];
+        // One byte more, so that the end is noticed without asking again.
+        let size = usize::try_from(file.metadata()?.len()).map_or(PIECE, |size| size.min(PIECE - 1) + 1);
+        let mut buffer = vec![0; size];
         loop {
             match file.read(&mut buffer) {
                 Ok(0) => return Ok(()),

@@ -196,7 +196,7 @@ mod tests {
         let table: [(&[u8], &[u8], &[u8]); 6] = [
             (b"ustar\x0000", b"prefix", b"prefix/n"),
             (b"ustar  \0", b"", b"n"),
-            (b"ustar  \0", b"14000000000\014000000000", b"n"),
+            (b"ustar  \0", b"14000000000\x0014000000000", b"n"),
             (b"ustar  \0", b"of/old/go", b"of/old/go/n"),
             (b"ustar  \0", b"not\xffascii", b"n"),
             (b"", b"prefix", b"n"),

@@ -27,7 +27,7 @@ pub(super) struct InData {
 
 impl InData {
     pub(super) fn extend(&mut self, bytes: &[u8]) {
-        self.lines += bytes.iter().filter(|byte| **byte == b'\n').count();
+        self.lines += bytes.split(|byte| *byte == b'\n').count() - 1;
         self.text.extend_from_slice(bytes);
     }
 

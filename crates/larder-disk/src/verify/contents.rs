@@ -13,8 +13,9 @@ use crate::medium::{Medium, MediumError};
 use crate::tree::Kind;
 
 /// What may be in a disk's root.
-const KNOWN: [&str; 7] =
-    [SNAPSHOTS, IMAGES, "snapshots", OCI_LAYOUT_FILE, INDEX, "blobs", "lost+found"];
+const KNOWN: [&str; 7] = [SNAPSHOTS, IMAGES, "snapshots", OCI_LAYOUT_FILE, INDEX, "blobs", "lost+found"];
+/// The largest blob: the listing of about ten million paths.
+pub(super) const MAX_BLOB: u64 = 2 << 30;
 /// Names that do not belong there which are told one by one.
 const MAX_STRANGERS: usize = 10;
 
@@ -75,8 +76,7 @@ impl Reader<'_> {
             None => Ok(Some(self.medium.root())),
             Some(directory) => self.medium.find(directory),
         };
-        let children =
-            place.and_then(|place| self.medium.children(&place.ok_or(MediumError::Absent)?));
+        let children = place.and_then(|place| self.medium.children(&place.ok_or(MediumError::Absent)?));
         let at = directory.map_or(Place::Disk, |directory| Place::File(directory.to_owned()));
         let children = children.map_err(|error| self.problems.error(at, &error)).unwrap_or_default();
         children.into_iter().map(|(name, _)| name.escape_ascii().to_string()).collect()
@@ -185,8 +185,10 @@ impl Reader<'_> {
 
     fn digest(&self, path: &str) -> Result<Digest, MediumError> {
         let place = self.medium.find(path)?.ok_or(MediumError::Absent)?;
-        if !matches!(self.medium.stat(&place)?.kind, Kind::File(_)) {
-            return Err(MediumError::Kind("regular file"));
+        match self.medium.stat(&place)?.kind {
+            Kind::File(content) if content.size <= MAX_BLOB => {}
+            Kind::File(_) => return Err(MediumError::TooLarge(MAX_BLOB)),
+            _ => return Err(MediumError::Kind("regular file")),
         }
         let mut hasher = Sha256::new();
         self.medium.content(&place, &mut |piece| hasher.update(piece))?;

@@ -6,17 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use larder_core::Digest;
 
-use super::contents::Contents;
-use super::problem::Problems;
 use super::Owners;
+use super::contents::{Contents, MAX_BLOB};
+use super::problem::Problems;
 use crate::layer::{differences, listing, reference_checksum};
 use crate::layout::{SnapshotLine, blob_path};
 use crate::medium::{LayerRead, Medium, MediumError, Sums};
 
 /// Paths of one layer that are named; what is wrong with the rest is mostly the same.
 const MAX_NAMED: usize = 10;
-/// The largest listing that is read to name paths: about ten million of them.
-const MAX_LISTING: u64 = 2 << 30;
 
 /// What was read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,7 +95,7 @@ impl Layers<'_> {
             return true;
         }
         let place = |path| self.owners.layer(line.chain_id, path);
-        let listed = match self.medium.read(&blob_path(expected), MAX_LISTING) {
+        let listed = match self.medium.read(&blob_path(expected), MAX_BLOB) {
             Ok(listed) if Digest::of(&listed) == expected => listed,
             Ok(_) => {
                 self.problems.at(place(None), "its listing is damaged, so that it cannot be compared");

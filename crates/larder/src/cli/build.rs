@@ -15,6 +15,7 @@ use super::RegistryArgs;
 /// disk is complete; on failure nothing is left behind.
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be typed")]
 pub(crate) struct BuildArgs {
     /// An image: a registry reference (redis:7, host:5000/team/app@sha256:...), [NAME=]oci:DIR[:TAG], or docker-archive:FILE
     #[arg(value_name = "IMAGE", required_unless_present = "image_list")]

@@ -84,7 +84,8 @@ fn inspection_text(inspection: &Inspection) -> String {
     let mut images = Table::of(["IMAGE", "DIGEST", "PLATFORM", "LAYERS", "COMPRESSED", "ON DISK", "OWN"]);
     for image in &inspection.images {
         let contents = image.contents.as_ref();
-        let size = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
+        let size =
+            |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), |bytes| ByteSize(bytes).to_string());
         images.row([
             image.name.clone(),
             image.digest.map_or_else(|| "-".to_owned(), |digest| short(&digest)),
@@ -129,7 +130,8 @@ fn diff_text(diff: &DiskDiff) -> String {
         let (files, bytes) = (layer.files.to_string(), ByteSize(layer.bytes).to_string());
         layers.row([change(layer.change), short(&layer.chain_id.0), files, bytes, users(&layer.images)]);
     }
-    let amount = |amount: larder_disk::Amount| format!("{} layers ({})", amount.layers, ByteSize(amount.bytes));
+    let amount =
+        |amount: larder_disk::Amount| format!("{} layers ({})", amount.layers, ByteSize(amount.bytes));
     let (added, kept, gone) = (amount(diff.added), amount(diff.kept), amount(diff.gone));
     format!("{images}\n{layers}\nadded {added}, kept {kept}, gone {gone}")
 }
@@ -152,7 +154,9 @@ fn verify_text(disk: &Path, report: &VerifyReport) -> String {
     let verdict = match found {
         0 => "good".to_owned(),
         1 => "1 problem".to_owned(),
-        _ if report.more_problems > 0 => format!("{found} problems, {} of them not shown", report.more_problems),
+        _ if report.more_problems > 0 => {
+            format!("{found} problems, {} of them not shown", report.more_problems)
+        }
         _ => format!("{found} problems"),
     };
     let VerifyReport { images, layers, listed, summed, files, bytes, .. } = report;

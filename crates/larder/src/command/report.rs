@@ -45,7 +45,9 @@ pub(super) fn built(form: ReportForm, output: &Path, images: &[Image], report: &
     if form == ReportForm::Json {
         return printer::json(&Built { output, images, report, seconds: took.as_secs_f64() });
     }
-    images.iter().for_each(|image| printer::data(format_args!("{} {}", image.reference, image.digest)));
+    for image in &images {
+        printer::data(format_args!("{} {}", image.reference, image.digest));
+    }
     printer::talk(format_args!(
         "{}: {} in use of {}, {} layers ({} with shared ones counted each time), {} files, id {}, {:.1} s",
         output.display(),

@@ -95,8 +95,7 @@ impl FileSystem {
             if inode > self.superblock.inodes {
                 return Err(damaged("an entry names an inode that is not there"));
             }
-            let kind =
-                if self.superblock.has_file_types() { entry.get(7).copied().unwrap_or(0) } else { 0 };
+            let kind = if self.superblock.has_file_types() { entry.get(7).copied().unwrap_or(0) } else { 0 };
             all.push(Entry { name: name.into(), inode, kind });
         }
         Ok(())

@@ -38,8 +38,7 @@ impl Group {
         let high = |at| if wide { u32_at(bytes, at) } else { 0 };
         let high_half = |at| if wide { u32::from(u16_at(bytes, at)) << 16 } else { 0 };
         let count = |low: usize, at: usize| u32::from(u16_at(bytes, low)) | high_half(at);
-        let flags =
-            if superblock.has_uninitialised_groups() { u16_at(bytes, 0x12) } else { 0 };
+        let flags = if superblock.has_uninitialised_groups() { u16_at(bytes, 0x12) } else { 0 };
         let group = Self {
             block_bitmap: joined(u32_at(bytes, 0x00), high(0x20)),
             inode_bitmap: joined(u32_at(bytes, 0x04), high(0x24)),

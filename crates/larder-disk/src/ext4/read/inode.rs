@@ -101,7 +101,9 @@ impl Inode {
         }
         let flags = u32_at(bytes, 0x20);
         if flags & (FLAG_ENCRYPTED | FLAG_INLINE_DATA) != 0 {
-            return Err(damaged("its content is encrypted or inline, which is not supported on a cache disk"));
+            return Err(damaged(
+                "its content is encrypted or inline, which is not supported on a cache disk",
+            ));
         }
         let extra_field = |at: usize| if at + 4 <= GOOD_OLD_SIZE + extra { u32_at(bytes, at) } else { 0 };
         let blocks = joined(u32_at(bytes, 0x1c), u32::from(u16_at(bytes, 0x74)));
@@ -190,11 +192,7 @@ pub(super) fn checksum_is_right(superblock: &Superblock, number: u32, bytes: &[u
     }
     let sum = raw(seed.inode_of(number, u32_at(bytes, GENERATION)), &zeroed);
     let stored = u32::from(u16_at(bytes, CHECKSUM_LOW));
-    if wide {
-        sum == stored | u32::from(u16_at(bytes, CHECKSUM_HIGH)) << 16
-    } else {
-        sum & 0xffff == stored
-    }
+    if wide { sum == stored | u32::from(u16_at(bytes, CHECKSUM_HIGH)) << 16 } else { sum & 0xffff == stored }
 }
 
 /// 32 bits of seconds, two bits more of them, and nanoseconds.

@@ -47,7 +47,8 @@ const RO_SPARSE_SUPER: u32 = 0x1;
 const RO_HUGE_FILE: u32 = 0x8;
 const RO_GDT_CSUM: u32 = 0x10;
 const RO_METADATA_CSUM: u32 = 0x400;
-/// `large_file`, `btree_dir`, `dir_nlink`, `extra_isize`, quota, readonly, project, verity, `orphan_present`.
+const RO_PROJECT: u32 = 0x2000;
+/// `large_file`, `btree_dir`, `dir_nlink`, `extra_isize`, quota, readonly, verity, `orphan_present`.
 const RO_KNOWN: u32 = RO_SPARSE_SUPER
     | 0x2
     | 0x4
@@ -58,7 +59,7 @@ const RO_KNOWN: u32 = RO_SPARSE_SUPER
     | 0x100
     | RO_METADATA_CSUM
     | 0x1000
-    | 0x2000
+    | RO_PROJECT
     | 0x8000
     | 0x1_0000;
 
@@ -98,7 +99,8 @@ pub(crate) struct Superblock {
     pub(super) last_orphan: u32,
     /// The block of the multiple mount protection, where there is any.
     pub(super) mmp_block: Option<u64>,
-    pub(super) orphan_file: Option<u32>,
+    /// Inodes that belong to the file system itself, and have no name.
+    pub(super) nameless: [Option<u32>; 2],
     pub(super) journal: Option<u32>,
     state: u16,
     compat: u32,
@@ -144,7 +146,10 @@ impl Superblock {
             last_orphan: u32_at(bytes, 0xe8),
             mmp_block: (incompat & INCOMPAT_MMP != 0)
                 .then(|| joined(u32_at(bytes, 0x168), u32_at(bytes, 0x16c))),
-            orphan_file: has(COMPAT_ORPHAN_FILE).then(|| u32_at(bytes, 0x280)),
+            nameless: [
+                has(COMPAT_ORPHAN_FILE).then(|| u32_at(bytes, 0x280)),
+                (ro_compat & RO_PROJECT != 0).then(|| u32_at(bytes, 0x26c)),
+            ],
             journal: has(COMPAT_HAS_JOURNAL).then(|| u32_at(bytes, 0xe0)),
             state: u16_at(bytes, 0x3a),
             compat,

@@ -8,7 +8,7 @@ use crate::ext4::read::superblock::Checksums;
 
 impl Check<'_> {
     pub(super) fn bitmaps(&mut self) {
-        let mut free = 0;
+        let (complete, mut free) = (self.is_complete(), 0);
         for (number, group) in (0..).zip(self.groups.clone()) {
             let Some(group) = group else { continue };
             let (index, blocks) = (number, self.fs.superblock.group_blocks(number as u64));
@@ -24,11 +24,11 @@ impl Check<'_> {
                 let compared = self.block_bitmap(index, object, &group, blocks.start, length);
                 self.findings.note(compared);
             }
-            if self.is_complete() && u64::from(group.free_blocks) + claimed != length {
+            if complete && u64::from(group.free_blocks) + claimed != length {
                 self.damaged(Object::Group(number as u64), "its count of free blocks is wrong");
             }
         }
-        if self.is_complete() && free != self.fs.superblock.free_blocks {
+        if complete && free != self.fs.superblock.free_blocks {
             self.damaged(Object::Superblock, "its count of free blocks is wrong");
         }
     }
@@ -43,7 +43,8 @@ impl Check<'_> {
     ) -> Result<(), ReadError> {
         let superblock = &self.fs.superblock;
         let bitmap = self.fs.block(group.block_bitmap)?;
-        let covered = usize::try_from(superblock.blocks_per_group / 8).unwrap_or(usize::MAX).min(bitmap.len());
+        let covered =
+            usize::try_from(superblock.blocks_per_group / 8).unwrap_or(usize::MAX).min(bitmap.len());
         if let Checksums::All(seed) = superblock.checksums
             && !sum_matches(seed.of(&bitmap[..covered]), group.block_bitmap_sum, superblock.descriptor_size)
         {
@@ -64,7 +65,10 @@ impl Check<'_> {
                         return Err(ReadError::damaged(object, "bits beyond its end are not set"));
                     }
                     (false, true) => {
-                        return Err(ReadError::damaged(object, format!("block {block} is in use, and marked free")));
+                        return Err(ReadError::damaged(
+                            object,
+                            format!("block {block} is in use, and marked free"),
+                        ));
                     }
                     (true, false) if complete => {
                         let what = format!("block {block} is nobody's, and marked as in use");

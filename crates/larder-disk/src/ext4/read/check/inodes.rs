@@ -112,7 +112,7 @@ impl Check<'_> {
         if inode.file_type == FileType::Symlink {
             self.fs.target(&inode)?;
         }
-        if !reserved && superblock.orphan_file != Some(number) {
+        if !reserved && !superblock.nameless.contains(&Some(number)) {
             let kind = inode.file_type.in_entries();
             self.seen.insert(number, Seen { links: inode.links, kind, names: 0 });
         }

@@ -27,8 +27,7 @@ impl Check<'_> {
                 let Some(seen) = self.seen.get_mut(&entry.inode) else {
                     if !self.unreadable.contains(&entry.inode) {
                         let name = entry.name.escape_ascii();
-                        let what =
-                            format!("it names {name} an inode that is not in use, {}", entry.inode);
+                        let what = format!("it names {name} an inode that is not in use, {}", entry.inode);
                         self.damaged(Object::Inode(number), what);
                     }
                     continue;
@@ -80,7 +79,10 @@ impl Check<'_> {
         for (directory, parent) in says {
             let expected = if *directory == ROOT { Some(&ROOT) } else { named.get(directory) };
             if expected.is_some_and(|expected| expected != parent) {
-                self.damaged(Object::Inode(*directory), "its parent is another than the directory that names it");
+                self.damaged(
+                    Object::Inode(*directory),
+                    "its parent is another than the directory that names it",
+                );
             }
         }
         for (directory, parent) in named {
