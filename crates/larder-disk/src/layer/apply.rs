@@ -239,7 +239,7 @@ impl Layer<'_, '_> {
             return Ok(());
         };
         let node = self.tree.node_mut(id);
-        attributes::update(&mut node.attributes, attributes)?;
+        attributes::update(&mut node.attributes, attributes, entry)?;
         if let Some(directory) = node.directory_mut()
             && directory.inherits == Inherits::Everything
         {
@@ -281,7 +281,7 @@ impl Layer<'_, '_> {
             xattrs.remove(CAPABILITY);
         }
         let attributes = attributes::attributes(entry, &node.kind)?;
-        attributes::update(&mut node.attributes, attributes)?;
+        attributes::update(&mut node.attributes, attributes, entry)?;
         self.tree.link(directory, name, target);
         Ok(())
     }

@@ -32,12 +32,7 @@ pub(super) fn attributes(entry: &Entry, kind: &Kind) -> Result<Attributes, Attri
     let mut attributes = Attributes { mode: mode(entry, kind), ..owner(entry)? };
     for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_taken(name, kind)) {
         check(name, value, kind)?;
-        let says_nothing = match name.as_slice() {
-            ACL_ACCESS => ext4::acl_is_mode(value),
-            ACL_DEFAULT => ext4::acl_is_empty(value),
-            _ => false,
-        };
-        if !says_nothing {
+        if !says_nothing(name, value) {
             attributes.set_xattr(name, value);
         }
     }
@@ -58,12 +53,27 @@ pub(super) fn owner(entry: &Entry) -> Result<Attributes, AttributeError> {
     })
 }
 
-/// A later header for the same node: its extended attributes are added to those that are there.
-pub(super) fn update(attributes: &mut Attributes, later: Attributes) -> Result<(), AttributeError> {
+/// An access control list that says no more than the mode: the kernel removes the one that is there.
+fn says_nothing(name: &[u8], value: &[u8]) -> bool {
+    match name {
+        ACL_ACCESS => ext4::acl_is_mode(value),
+        ACL_DEFAULT => ext4::acl_is_empty(value),
+        _ => false,
+    }
+}
+
+/// A later header for the same node, `entry`: its extended attributes are added to those that are there.
+pub(super) fn update(
+    attributes: &mut Attributes,
+    later: Attributes,
+    entry: &Entry,
+) -> Result<(), AttributeError> {
     let earlier = std::mem::replace(attributes, later);
+    let removes =
+        |name: &[u8]| entry.xattrs.iter().any(|(own, value)| own == name && says_nothing(own, value));
     for (name, value) in earlier.xattrs.into_iter().flat_map(|xattrs| *xattrs) {
         let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(&name));
-        if !known {
+        if !known && !removes(&name) {
             attributes.set_xattr(&name, &value);
         }
     }
