@@ -69,6 +69,12 @@ pub enum Ext4Error {
         /// The file.
         path: String,
     },
+    /// A directory has more names than a hash tree of two levels reaches: four to eighty millions, by their length.
+    #[error("{path}: the directory has more names than ext4 can hold")]
+    Directory {
+        /// The directory.
+        path: String,
+    },
     /// A file is larger than ext4's block numbers reach.
     #[error("a file of 16 TiB or more is larger than ext4 can hold")]
     FileTooLarge,

@@ -4,8 +4,6 @@ use crate::ext4::{Sizing, Target, Volume, VolumeOptions};
 use crate::layer::{LayerError, unpack};
 use crate::tree::Tree;
 
-/// Writers that a scratch volume has buffers for; one that fails keeps its own.
-pub(crate) const WORKERS: usize = 24;
 /// The time that entries have unless they say another.
 pub(crate) const MTIME: u64 = 1_700_000_000;
 
@@ -115,7 +113,7 @@ impl Scratch {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk.img");
         let sizing = Sizing::Needed { headroom: 0 };
-        let options = VolumeOptions { sizing, journal: false, checksums: false, workers: WORKERS };
+        let options = VolumeOptions { sizing, journal: false, checksums: false, workers: 1 };
         Self { volume: Volume::create(&path, Target::File, options).unwrap(), directory }
     }
 

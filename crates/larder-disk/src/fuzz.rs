@@ -31,7 +31,7 @@ struct Target<'a> {
     name: &'a str,
     seeds: Vec<Vec<u8>>,
     /// Mends what every honest input has, such as checksums, so that a mutation gets past them.
-    mend: fn(&mut Vec<u8>, &mut Mutator),
+    mend: &'a dyn Fn(&mut Vec<u8>, &mut Mutator),
     /// Reads an input; panics if that goes wrong, and else says in a few words how it was answered.
     read: &'a mut dyn FnMut(&[u8]) -> String,
 }
@@ -72,8 +72,8 @@ fn attempt(name: &str, seed: u64, input: &[u8], read: &mut dyn FnMut(&[u8]) -> S
     let took = started.elapsed();
     match answer {
         Ok(answer) if took < PATIENCE => {
-            let unquoted: String = answer.split(['`', '"']).step_by(2).collect();
-            unquoted.chars().filter(|c| !c.is_ascii_digit()).take(120).collect()
+            let unquoted: String = answer.split(['`', '"', '\'']).step_by(2).collect();
+            unquoted.chars().filter(|c| !c.is_ascii_digit()).take(200).collect()
         }
         answer => {
             let digest = larder_core::Digest::of(input).hex();
@@ -105,4 +105,23 @@ fn corpus_directory(name: &str) -> PathBuf {
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| u64::from_str(&text).unwrap())
+}
+
+#[test]
+fn an_input_that_fails_is_kept() {
+    let mut read = |input: &[u8]| {
+        assert!(!input.contains(&b'!'));
+        String::new()
+    };
+    let target = Target {
+        name: "self",
+        seeds: vec![b"0".to_vec()],
+        mend: &|input, _| input.push(b'!'),
+        read: &mut read,
+    };
+    let failure = catch_unwind(AssertUnwindSafe(|| target.run())).unwrap_err();
+    let message = failure.downcast_ref::<String>().unwrap();
+    let path = message.split(" it is in ").nth(1).and_then(|rest| rest.split(':').next()).unwrap();
+    assert!(std::fs::read(path).unwrap().ends_with(b"!"), "{message}");
+    std::fs::remove_file(path).unwrap();
 }

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+pub(crate) use crate::ext4::read::Window;
 use crate::ext4::read::{Facts, FileSystem, FileType, Findings, Inode, ROOT, ReadError};
 use crate::tree::{Attributes, Content, Directory, Kind, Name, Time, Xattrs};
 pub(crate) use layer::{LayerRead, Sums};
@@ -43,6 +44,8 @@ pub(crate) struct Stat {
     pub(crate) attributes: Attributes,
     /// Whether it may have more names.
     pub(crate) linked: bool,
+    /// Grows with the place of its content on the disk.
+    pub(crate) order: u64,
     /// Bytes on the disk, also those of its maps and attributes.
     pub(crate) occupied: u64,
 }
@@ -158,7 +161,7 @@ impl Medium {
             return Err(MediumError::TooLarge(limit));
         }
         let mut bytes = Vec::new();
-        self.content(&place, &mut |piece| bytes.extend_from_slice(piece))?;
+        self.content(&place, &mut Window::of(size), &mut |piece| bytes.extend_from_slice(piece))?;
         Ok(bytes.into())
     }
 
@@ -191,10 +194,15 @@ impl Medium {
         }
     }
 
-    /// Hands the content of a file to `sink`, piece by piece.
-    pub(crate) fn content(&self, place: &Place, sink: &mut dyn FnMut(&[u8])) -> Result<(), MediumError> {
+    /// Hands the content of a file to `sink`, piece by piece, as far as possible out of `window`.
+    pub(crate) fn content(
+        &self,
+        place: &Place,
+        window: &mut Window,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), MediumError> {
         match (self, place) {
-            (Self::Image(fs), Place::Inode(number)) => Ok(fs.content(&fs.inode(*number)?, sink)?),
+            (Self::Image(fs), Place::Inode(number)) => Ok(fs.content(&fs.inode(*number)?, window, sink)?),
             (Self::Mounted(mounted), Place::Path(path)) => Ok(mounted.content(path, sink)?),
             _ => Err(MediumError::Absent),
         }
@@ -230,6 +238,7 @@ fn stat_inode(fs: &FileSystem, inode: &Inode) -> Result<Stat, MediumError> {
     Ok(Stat {
         id: u64::from(inode.number),
         linked: inode.links > 1,
+        order: inode.first_block(),
         occupied: inode.sectors * 512,
         kind,
         attributes: Attributes { mode, uid, gid, mtime, xattrs: None },

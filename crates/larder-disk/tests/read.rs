@@ -544,3 +544,53 @@ fn damage_of_any_size_ends_in_a_report() {
     }
     good(&path);
 }
+
+#[test]
+fn structures_that_contradict_each_other_are_told_by_path() {
+    let scratch = tempfile::tempdir().unwrap();
+    let (root, disk) = (scratch.path().join("root"), scratch.path().join("disk.img"));
+    fs::create_dir(&root).unwrap();
+    let layer = reference(&root);
+    mkfs(&root, &disk, &["-b", "4096"]);
+    let bytes = fs::read(&disk).unwrap();
+    let (file, other) =
+        ("/snapshots/7/fs/etc/hostname", "/snapshots/7/fs/a-file-with-a-name-of-some-length-5");
+    let debugfs = |command: &str| run("/sbin/debugfs", &["-w", "-R", command, text(&disk)]);
+    let block_of = |path: &str| -> u64 {
+        let said = debugfs(&format!("blocks {path}"));
+        said.lines().find_map(|line| line.trim().parse().ok()).unwrap()
+    };
+    let block = block_of(file);
+    let taken = format!("block {block} belongs to something else too");
+    // Checksums are right after each of these: debugfs writes them anew.
+    let table = [
+        (format!("sif {file} links_count 3"), vec![("etc/hostname", "it counts 3 links, and has 1")]),
+        (format!("unlink {file}"), vec![("", "it has no name")]),
+        (format!("ln {file} /snapshots/7/fs/again"), vec![("again", "it counts 1 links, and has 2")]),
+        (format!("freei {file}"), vec![("etc", "it names hostname an inode that is not in use")]),
+        (format!("sif {file} blocks 80"), vec![("etc/hostname", "its count of blocks is wrong")]),
+        (
+            format!("sif {other} block[5] {block}"),
+            vec![("etc/hostname", taken.as_str()), ("a-file-with-a-name-of-some-length-5", taken.as_str())],
+        ),
+        (format!("freeb {block}"), vec![("", "is in use, and marked free")]),
+        ("setb 60000".to_owned(), vec![("", "block 60000 is nobody's, and marked as in use")]),
+        (format!("sif {file} block[5] 4000000000"), vec![("etc/hostname", "reach beyond the file system")]),
+        ("ssv free_inodes_count 5".to_owned(), vec![("", "superblock: its count of free inodes is wrong")]),
+        ("ssv state 2".to_owned(), vec![("", "superblock: it is marked as having errors")]),
+        ("feature needs_recovery".to_owned(), vec![("", "the journal holds changes")]),
+    ];
+    for (command, expected) in table {
+        fs::write(&disk, &bytes).unwrap();
+        debugfs(&command);
+        let report = verified(&disk).unwrap();
+        for (path, what) in expected {
+            let told = report.problems.iter().any(|problem| {
+                let at = (problem.path.as_deref().unwrap_or(""), problem.layer.is_some());
+                at == (path, !path.is_empty()) && problem.problem.contains(what)
+            });
+            assert!(told, "{command}: {path}: {what}: {:?}", problems(&report));
+        }
+        assert!(report.problems.iter().all(|problem| problem.layer.is_none_or(|at| at == layer)));
+    }
+}

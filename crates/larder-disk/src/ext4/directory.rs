@@ -41,8 +41,8 @@ pub(super) struct Blocks {
     pub(super) indexed: bool,
 }
 
-/// Lays out a directory with `entries`, which do not hold `.` and `..`.
-pub(super) fn lay_out(seed: Seed, place: Place, entries: &[Entry<'_>]) -> Blocks {
+/// Lays out a directory with `entries`, which do not hold `.` and `..`; none if there are too many for a tree of two levels.
+pub(super) fn lay_out(seed: Seed, place: Place, entries: &[Entry<'_>]) -> Option<Blocks> {
     let dots = [
         Entry { name: b".", inode: place.inode, kind: DIRECTORY_TYPE },
         Entry { name: b"..", inode: place.parent, kind: DIRECTORY_TYPE },
@@ -50,9 +50,9 @@ pub(super) fn lay_out(seed: Seed, place: Place, entries: &[Entry<'_>]) -> Blocks
     let all: Vec<Entry<'_>> = dots.iter().chain(entries).copied().collect();
     let inode_seed = seed.inode(place.inode);
     if all.iter().map(Entry::size).sum::<usize>() <= BLOCK - TAIL {
-        return Blocks { bytes: leaf(inode_seed, &all), indexed: false };
+        return Some(Blocks { bytes: leaf(inode_seed, &all), indexed: false });
     }
-    Blocks { bytes: hash_tree(inode_seed, dots, entries), indexed: true }
+    Some(Blocks { bytes: hash_tree(inode_seed, dots, entries)?, indexed: true })
 }
 
 impl Entry<'_> {
@@ -88,10 +88,13 @@ fn leaf(inode_seed: u32, entries: &[Entry<'_>]) -> Vec<u8> {
 }
 
 /// The root of the tree, then its inner nodes if there are any, then the leaves.
-fn hash_tree(inode_seed: u32, dots: [Entry<'_>; 2], entries: &[Entry<'_>]) -> Vec<u8> {
+fn hash_tree(inode_seed: u32, dots: [Entry<'_>; 2], entries: &[Entry<'_>]) -> Option<Vec<u8>> {
     let mut hashed: Vec<(u32, Entry<'_>)> = entries.iter().map(|entry| (hash(entry.name), *entry)).collect();
     hashed.sort_by(|a, b| (a.0, a.1.name).cmp(&(b.0, b.1.name)));
     let leaves = split_leaves(&hashed);
+    if leaves.len() > IN_ROOT * IN_NODE {
+        return None;
+    }
     let inner = if leaves.len() > IN_ROOT { leaves.len().div_ceil(IN_NODE) } else { 0 };
     let first_leaf = 1 + inner;
     // An odd hash says that its first names have the same hash as the last ones of the block before.
@@ -117,7 +120,7 @@ fn hash_tree(inode_seed: u32, dots: [Entry<'_>; 2], entries: &[Entry<'_>]) -> Ve
         let entries: Vec<Entry<'_>> = part.iter().map(|(_, entry)| *entry).collect();
         leaf(inode_seed, &entries)
     }));
-    bytes
+    Some(bytes)
 }
 
 /// Fills block after block, in the order of the hashes.
@@ -238,7 +241,7 @@ mod tests {
     fn a_small_directory_is_one_block() {
         let seed = Seed::new(&[0; 16]);
         let entries = [Entry { name: b"file", inode: 12, kind: 1 }];
-        let blocks = lay_out(seed, Place { inode: 2, parent: 2 }, &entries);
+        let blocks = lay_out(seed, Place { inode: 2, parent: 2 }, &entries).unwrap();
         assert_eq!((blocks.bytes.len(), blocks.indexed), (BLOCK, false));
     }
 
@@ -247,12 +250,20 @@ mod tests {
         let names: Vec<String> = (0..200_000).map(|n| format!("a-rather-long-file-name-{n:06}")).collect();
         let entries: Vec<Entry<'_>> =
             names.iter().map(|name| Entry { name: name.as_bytes(), inode: 12, kind: 1 }).collect();
-        let blocks = lay_out(Seed::new(&[0; 16]), Place { inode: 2, parent: 2 }, &entries);
+        let blocks = lay_out(Seed::new(&[0; 16]), Place { inode: 2, parent: 2 }, &entries).unwrap();
         assert!(blocks.indexed);
         assert_eq!(blocks.bytes[ROOT_ENTRIES - 2], 1, "two levels");
         let count = |node: &[u8], at: usize| usize::from(u16::from_le_bytes([node[at + 2], node[at + 3]]));
         let inner = count(&blocks.bytes, ROOT_ENTRIES);
         let leaves: usize = (1..=inner).map(|node| count(&blocks.bytes[node * BLOCK..], NODE_ENTRIES)).sum();
         assert_eq!(blocks.bytes.len(), (1 + inner + leaves) * BLOCK);
+    }
+
+    #[test]
+    fn more_than_two_levels_hold_are_refused() {
+        let name = [b'n'; 255];
+        // Fifteen such names fill a block.
+        let entries = vec![Entry { name: &name, inode: 12, kind: 1 }; 15 * IN_ROOT * IN_NODE + 1];
+        assert!(lay_out(Seed::new(&[0; 16]), Place { inode: 2, parent: 2 }, &entries).is_none());
     }
 }

@@ -156,7 +156,7 @@ impl<'a> Nodes<'a> {
         attributes: &Attributes,
         entries: &[Entry<'_>],
     ) -> Result<(), NodeError> {
-        let blocks = directory::lay_out(self.seed, place, entries);
+        let blocks = directory::lay_out(self.seed, place, entries).ok_or(NodeError::Directory)?;
         let extents = self.place_bytes(&blocks.bytes)?;
         let map = self.map(place.inode, &extents)?;
         let subdirectories = entries.iter().filter(|entry| entry.kind == 2).count();
@@ -310,6 +310,7 @@ fn block_range(extent: &Extent) -> Range<u64> {
 
 /// What went wrong with one node; its path is added where it is known.
 enum NodeError {
+    Directory,
     Xattrs(Refused),
     Write(Ext4Error),
 }
@@ -320,6 +321,7 @@ impl NodeError {
         match self {
             Self::Xattrs(Refused::TooLarge) => Ext4Error::Xattrs { path },
             Self::Xattrs(Refused::Acl) => Ext4Error::Acl { path },
+            Self::Directory => Ext4Error::Directory { path },
             Self::Write(error) => error,
         }
     }

@@ -9,6 +9,7 @@ mod extents;
 mod groups;
 mod inode;
 mod superblock;
+mod window;
 mod xattr;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -22,12 +23,11 @@ pub use error::{Object, ReadError};
 use groups::Group;
 pub(crate) use inode::{FileType, Inode};
 use superblock::{Checksums, Superblock};
+pub(crate) use window::Window;
 
 pub(crate) const ROOT: u32 = 2;
 /// Paths longer than this are not told.
 const MAX_PATH: usize = 4096;
-/// Content is handed over in pieces of this many bytes.
-const PIECE: usize = 1 << 20;
 
 /// An opened file system.
 pub(crate) struct FileSystem {
@@ -87,25 +87,30 @@ impl FileSystem {
         Inode::parse(&self.superblock, number, &self.inode_bytes(number)?)
     }
 
-    /// Hands the content of a file to `sink`, piece by piece; holes are zeros.
-    pub(crate) fn content(&self, inode: &Inode, sink: &mut dyn FnMut(&[u8])) -> Result<(), ReadError> {
+    /// Hands the content of a file to `sink`, piece by piece, as far as possible out of `window`; holes are zeros.
+    pub(crate) fn content(
+        &self,
+        inode: &Inode,
+        window: &mut Window,
+        sink: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), ReadError> {
         let block_size = self.superblock.block_size as u64;
-        let mut buffer = vec![0; usize::try_from(inode.size).map_or(PIECE, |size| size.min(PIECE))];
         let mut position = 0;
         for run in self.extents(inode)?.runs.into_iter().filter(|run| run.written) {
             let start = u64::from(run.logical) * block_size;
-            zeros(&mut buffer, inode.size.min(start).saturating_sub(position), sink);
+            zeros(inode.size.min(start).saturating_sub(position), sink);
             let end = inode.size.min(start + u64::from(run.length) * block_size);
             let mut at = start;
             while at < end {
-                let length = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-                read(&self.file, run.physical * block_size + (at - start), &mut buffer[..length])?;
-                sink(&buffer[..length]);
+                let offset = run.physical * block_size + (at - start);
+                let piece = window.at(&self.file, offset, self.superblock.size())?;
+                let length = usize::try_from(end - at).map_or(piece.len(), |left| left.min(piece.len()));
+                sink(&piece[..length]);
                 at += length as u64;
             }
             position = position.max(at.min(inode.size));
         }
-        zeros(&mut buffer, inode.size - position, sink);
+        zeros(inode.size - position, sink);
         Ok(())
     }
 
@@ -119,7 +124,7 @@ impl FileSystem {
             return Err(ReadError::damaged(Object::Inode(inode.number), "its target's length cannot be"));
         }
         let mut target = Vec::with_capacity(length);
-        self.content(inode, &mut |piece| target.extend_from_slice(piece))?;
+        self.content(inode, &mut Window::of(inode.size), &mut |piece| target.extend_from_slice(piece))?;
         Ok(target)
     }
 
@@ -207,14 +212,12 @@ fn read(file: &File, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
     file.read_exact_at(bytes, offset).map_err(|source: io::Error| ReadError::Io { offset, source })
 }
 
-fn zeros(buffer: &mut [u8], length: u64, sink: &mut dyn FnMut(&[u8])) {
+fn zeros(length: u64, sink: &mut dyn FnMut(&[u8])) {
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut left = length;
-    if left > 0 {
-        buffer.fill(0);
-    }
     while left > 0 {
-        let now = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        sink(&buffer[..now]);
+        let now = usize::try_from(left).map_or(ZEROS.len(), |left| left.min(ZEROS.len()));
+        sink(&ZEROS[..now]);
         left -= now as u64;
     }
 }

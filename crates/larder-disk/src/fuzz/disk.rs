@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 
 use super::Target;
 use super::mutate::Mutator;
-use crate::ext4::read::{FileSystem, ROOT};
+use crate::ext4::read::{FileSystem, ROOT, Window};
 use crate::fixture::{Archive, Made, Scratch};
 
 /// The superblock, its flags of features that may be ignored by readers, and the one that says that there are checksums.
@@ -20,24 +21,55 @@ fn damaged_disks_are_read_or_refused() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("disk.img");
     let file = std::fs::File::create(&path).unwrap();
-    // An input is what differs from the whole image, in pieces: four bytes of place, two of length, then the bytes.
+    file.write_all_at(&whole, 0).unwrap();
+    // An input is what differs from the whole image: whether it has checksums, then pieces of a place, a length and bytes.
     let mut read = |input: &[u8]| {
-        let mut disk = if input.first().is_some_and(|first| first % 2 == 1) {
-            whole.clone()
-        } else {
-            without_checksums.clone()
-        };
-        damage(&mut disk, input.get(1..).unwrap_or_default());
-        file.write_all_at(&disk, 0).unwrap();
-        let file_system = match FileSystem::open(&path) {
-            Ok(file_system) => file_system,
-            Err(error) => return error.to_string(),
-        };
-        let findings = format!("{:?}", file_system.check());
-        let said: String = findings.chars().filter(|c| !c.is_ascii_digit()).take(60).collect();
-        format!("{} files, {said}", walk(&file_system))
+        let has_checksums = input.first().is_some_and(|first| first % 2 == 1);
+        let pieces = damage(input.get(1..).unwrap_or_default(), whole.len());
+        let flags = if has_checksums { &whole } else { &without_checksums };
+        file.write_all_at(&flags[SUPERBLOCK..SUPERBLOCK + 1024], SUPERBLOCK as u64).unwrap();
+        let write = |bytes: &[u8], at: usize| file.write_all_at(bytes, at as u64).unwrap();
+        for (at, bytes) in &pieces {
+            write(bytes, *at);
+        }
+        let answer = answer(&path);
+        for (at, bytes) in &pieces {
+            write(&whole[*at..*at + bytes.len()], *at);
+        }
+        answer
     };
-    Target { name: "disk", seeds: seeds(&without_checksums), mend, read: &mut read }.run();
+    let places = places(&whole);
+    let seeds = places.iter().step_by(places.len().div_ceil(100)).map(|at| piece(*at, &whole[*at..*at + 4]));
+    let seeds: Vec<Vec<u8>> = seeds.map(|piece| [vec![0], piece].concat()).collect();
+    // Another number in one or two places that are not empty.
+    let mend = |input: &mut Vec<u8>, mutator: &mut Mutator| {
+        for _ in 0..mutator.0.u32(1..3) {
+            let number = mutator.number().to_le_bytes();
+            let width = *mutator.one_of(&[1, 2, 4]);
+            input.extend(piece(*mutator.one_of(&places) + mutator.0.usize(0..2) * 2, &number[..width]));
+        }
+    };
+    Target { name: "disk", seeds, mend: &mend, read: &mut read }.run();
+}
+
+/// Where there are numbers.
+fn places(disk: &[u8]) -> Vec<usize> {
+    (SUPERBLOCK..disk.len()).step_by(4).filter(|at| disk[*at..*at + 4] != [0; 4]).collect()
+}
+
+fn piece(at: usize, bytes: &[u8]) -> Vec<u8> {
+    let (at, length) = (u32::try_from(at).unwrap(), u8::try_from(bytes.len()).unwrap());
+    [&at.to_le_bytes()[..], &[length], bytes].concat()
+}
+
+fn answer(path: &Path) -> String {
+    let file_system = match FileSystem::open(path) {
+        Ok(file_system) => file_system,
+        Err(error) => return error.to_string(),
+    };
+    let findings = format!("{:?}", file_system.check());
+    let said: String = findings.chars().filter(|c| !c.is_ascii_digit()).take(300).collect();
+    format!("{} files, {said}", walk(&file_system))
 }
 
 /// Reads everything that names lead to, and how much that is.
@@ -54,36 +86,24 @@ fn walk(file_system: &FileSystem) -> String {
         bytes += file_system.target(&inode).map_or(0, |target| target.len() as u64);
         // A hole may be huge, which is slow and no damage.
         if inode.size < 1 << 24 {
-            let _damaged = file_system.content(&inode, &mut |piece| bytes += piece.len() as u64);
+            let mut window = Window::of(inode.size);
+            let _damaged =
+                file_system.content(&inode, &mut window, &mut |piece: &[u8]| bytes += piece.len() as u64);
         }
     }
     format!("{:?} {:?}", seen.len().checked_ilog2(), bytes.checked_ilog2())
 }
 
-fn damage(disk: &mut [u8], mut pieces: &[u8]) {
-    while let Some((&[a, b, c, d, length], rest)) = pieces.split_first_chunk::<5>() {
+/// The pieces of an input: four bytes of place, one of length, then the bytes; all within `size`.
+fn damage(mut input: &[u8], size: usize) -> Vec<(usize, &[u8])> {
+    let mut pieces = Vec::new();
+    while let Some((&[a, b, c, d, length], rest)) = input.split_first_chunk::<5>() {
         let (bytes, rest) = rest.split_at(rest.len().min(usize::from(length)));
-        let at = u32::from_le_bytes([a, b, c, d]) as usize % disk.len();
-        let room = disk.len() - at;
-        disk[at..at + bytes.len().min(room)].copy_from_slice(&bytes[..bytes.len().min(room)]);
-        pieces = rest;
+        let at = u32::from_le_bytes([a, b, c, d]) as usize % size;
+        pieces.push((at, &bytes[..bytes.len().min(size - at)]));
+        input = rest;
     }
-}
-
-fn mend(_: &mut Vec<u8>, _: &mut Mutator) {}
-
-/// For each number that a reader looks at, one input that changes it.
-fn seeds(disk: &[u8]) -> Vec<Vec<u8>> {
-    let places = (SUPERBLOCK..disk.len()).step_by(4).filter(|at| disk[*at..*at + 4] != [0; 4]);
-    let all: Vec<usize> = places.collect();
-    let step = all.len().div_ceil(400);
-    all.iter()
-        .step_by(step)
-        .map(|at| {
-            let place = u32::try_from(*at).unwrap().to_le_bytes();
-            [&[0][..], &place, &[4], &disk[*at..*at + 4]].concat()
-        })
-        .collect()
+    pieces
 }
 
 fn without_checksums(mut disk: Vec<u8>) -> Vec<u8> {

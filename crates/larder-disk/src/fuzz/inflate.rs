@@ -22,7 +22,7 @@ fn damaged_streams_end() {
             }
         })
     };
-    Target { name: "inflate", seeds: seeds(), mend: |_, _| {}, read: &mut read }.run();
+    Target { name: "inflate", seeds: seeds(), mend: &|_, _| {}, read: &mut read }.run();
 }
 
 /// The number's magnitude.

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use md5::{Digest as _, Md5};
 
-use super::{MAX_PATH, Medium, MediumError, Place};
-use crate::tree::{Attributes, Content, Kind, NodeId, Tree};
+use super::{MAX_PATH, Medium, MediumError, Place, Window};
+use crate::tree::{Attributes, Kind, NodeId, Tree};
 
 /// Bytes of holes in one layer, as many as `build` allows: every one of them is hashed.
 const MAX_HOLES: u64 = 256 << 30;
@@ -69,6 +69,7 @@ impl Medium {
             layer: LayerRead { tree: Tree::new(attributes), failures: Vec::new(), files: 1, bytes: 0 },
             known: HashMap::from([(root.id, NodeId::ROOT)]),
             pending: Vec::new(),
+            unread: Vec::new(),
             holes: 0,
         };
         read.open(place, NodeId::ROOT, &[])?;
@@ -80,6 +81,7 @@ impl Medium {
                 read.layer.failures.push(LayerFailure { path, error });
             }
         }
+        read.contents();
         Ok(read.layer)
     }
 
@@ -103,6 +105,13 @@ impl Medium {
     }
 }
 
+/// A file whose content is still to read.
+struct Unread {
+    order: u64,
+    place: Place,
+    node: NodeId,
+}
+
 struct Reading<'a> {
     medium: &'a Medium,
     sums: Sums,
@@ -110,6 +119,8 @@ struct Reading<'a> {
     /// Nodes by the identity of their files.
     known: HashMap<u64, NodeId>,
     pending: Vec<Pending>,
+    /// Read last, in the order of their places on the disk.
+    unread: Vec<Unread>,
     holes: u64,
 }
 
@@ -126,17 +137,16 @@ impl Reading<'_> {
             None => {}
         }
         let attributes = Attributes { xattrs: self.medium.xattrs(&next.place)?, ..stat.attributes };
-        let kind = match stat.kind {
-            Kind::File(content) => {
-                self.holes = self.holes.saturating_add(content.size.saturating_sub(stat.occupied));
-                if self.holes > MAX_HOLES {
-                    return Err(MediumError::TooManyHoles);
-                }
-                Kind::File(self.content(&next.place, content)?)
-            }
-            other => other,
-        };
-        let node = self.layer.tree.insert(next.parent, &next.name, attributes, kind);
+        let size = if let Kind::File(content) = &stat.kind { content.size } else { 0 };
+        self.holes = self.holes.saturating_add(size.saturating_sub(stat.occupied));
+        if self.holes > MAX_HOLES {
+            return Err(MediumError::TooManyHoles);
+        }
+        let file = matches!(stat.kind, Kind::File(_));
+        let node = self.layer.tree.insert(next.parent, &next.name, attributes, stat.kind);
+        if file {
+            self.unread.push(Unread { order: stat.order, place: next.place.clone(), node });
+        }
         self.layer.files += 1;
         if directory || stat.linked {
             self.known.insert(stat.id, node);
@@ -151,7 +161,8 @@ impl Reading<'_> {
         }
         let children = self.medium.children(place)?;
         let path: Rc<[u8]> = path.into();
-        self.pending.extend(children.into_iter().map(|(name, place)| Pending {
+        // The first name on top: inodes were numbered in that order.
+        self.pending.extend(children.into_iter().rev().map(|(name, place)| Pending {
             place,
             parent: node,
             name,
@@ -160,11 +171,27 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn content(&mut self, place: &Place, content: Content) -> Result<Content, MediumError> {
+    /// Reads the contents of all files.
+    fn contents(&mut self) {
+        let mut window = Window::wide();
+        let mut unread = std::mem::take(&mut self.unread);
+        unread.sort_by_key(|file| file.order);
+        for Unread { place, node, .. } in unread {
+            if self.layer.failures.len() >= MAX_FAILURES {
+                return;
+            }
+            if let Err(error) = self.content(&place, node, &mut window) {
+                let path = self.layer.tree.walk().find(|visit| visit.id == node).map(|visit| visit.path);
+                self.layer.failures.push(LayerFailure { path: path.unwrap_or_default(), error });
+            }
+        }
+    }
+
+    fn content(&mut self, place: &Place, node: NodeId, window: &mut Window) -> Result<(), MediumError> {
         let mut blake3 = self.sums.blake3.then(blake3::Hasher::new);
         let mut md5 = self.sums.md5.then(Md5::new);
         let mut length = 0;
-        self.medium.content(place, &mut |piece| {
+        self.medium.content(place, window, &mut |piece| {
             length += piece.len() as u64;
             if let Some(blake3) = &mut blake3 {
                 blake3.update(piece);
@@ -174,11 +201,11 @@ impl Reading<'_> {
             }
         })?;
         self.layer.bytes += length;
-        Ok(Content {
-            hash: blake3.map_or([0; 32], |blake3| blake3.finalize().into()),
-            md5: md5.map(|md5| Box::new(md5.finalize().into())),
-            ..content
-        })
+        if let Kind::File(content) = &mut self.layer.tree.node_mut(node).kind {
+            content.hash = blake3.map_or([0; 32], |blake3| blake3.finalize().into());
+            content.md5 = md5.map(|md5| Box::new(md5.finalize().into()));
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,7 @@ use super::problem::{Place, Problems};
 use crate::layout::{
     self, BLOBS, IMAGES, INDEX, LayoutError, Listings, OCI_LAYOUT, OCI_LAYOUT_FILE, SNAPSHOTS, SnapshotLine,
 };
-use crate::medium::{Medium, MediumError};
+use crate::medium::{Medium, MediumError, Window};
 use crate::tree::Kind;
 
 /// What may be in a disk's root.
@@ -185,13 +185,13 @@ impl Reader<'_> {
 
     fn digest(&self, path: &str) -> Result<Digest, MediumError> {
         let place = self.medium.find(path)?.ok_or(MediumError::Absent)?;
-        match self.medium.stat(&place)?.kind {
-            Kind::File(content) if content.size <= MAX_BLOB => {}
+        let size = match self.medium.stat(&place)?.kind {
+            Kind::File(content) if content.size <= MAX_BLOB => content.size,
             Kind::File(_) => return Err(MediumError::TooLarge(MAX_BLOB)),
             _ => return Err(MediumError::Kind("regular file")),
-        }
+        };
         let mut hasher = Sha256::new();
-        self.medium.content(&place, &mut |piece| hasher.update(piece))?;
+        self.medium.content(&place, &mut Window::of(size), &mut |piece| hasher.update(piece))?;
         Ok(Digest::from_sha256(hasher.finalize().into()))
     }
 

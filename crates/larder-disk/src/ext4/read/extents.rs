@@ -43,6 +43,16 @@ struct Pending {
     to: u64,
 }
 
+impl Inode {
+    /// A block near the file's beginning: that of its first extent, or of the tree that leads there. Not checked.
+    pub(crate) fn first_block(&self) -> u64 {
+        if !self.has_extents() || u16_at(&self.map, 2) == 0 {
+            return 0;
+        }
+        run(&self.map[HEADER..HEADER + ENTRY]).physical
+    }
+}
+
 impl FileSystem {
     /// The blocks of `inode`; none where it maps none.
     pub(super) fn extents(&self, inode: &Inode) -> Result<Extents, ReadError> {
