@@ -165,7 +165,7 @@ fn two_hundred_images_share_one_disk() {
     ];
     let report = larder(arguments).unwrap().done().unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    assert_eq!((report["layers"].as_u64(), report["layer_uses"].as_u64()), (Some(201), Some(400)));
+    assert_eq!((report["layers"].as_u64(), report["layerUses"].as_u64()), (Some(201), Some(400)));
     assert_eq!(report["images"].as_array().unwrap().len(), 200);
     e2fsck(&disk);
 }
@@ -240,7 +240,7 @@ fn a_plan_tells_what_would_be_done_and_writes_nothing() {
     let plan: serde_json::Value = serde_json::from_str(&plan.unwrap().done().unwrap()).unwrap();
     assert_eq!(plan["layers"].as_array().unwrap().len(), 2);
     assert_eq!(plan["layers"][0]["images"].as_array().unwrap().len(), 2, "the base is shared");
-    assert_eq!(plan["blob_bytes"].as_u64(), Some(base.size + own.size));
+    assert_eq!(plan["blobBytes"].as_u64(), Some(base.size + own.size));
     assert_eq!(plan["requests"].as_u64(), Some(0), "nothing comes from a registry");
     let text = one.build(&["--dry-run"]).done().unwrap();
     assert!(text.contains("1 layers to bake"), "{text}");

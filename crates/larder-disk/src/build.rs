@@ -102,6 +102,7 @@ pub const MAX_LAYERS: usize = 450;
 
 /// What was baked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BuildReport {
     /// The disk's id: the digest of its `index.json`.
     pub id: Digest,

@@ -20,11 +20,14 @@ fn main() -> ExitCode {
         Err(error) => return exit::usage(&error).into(),
     };
     command::start_logging(cli.verbose);
-    match command::run(cli) {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            printer::error(&error);
-            Exit::of(&error).into()
-        }
+    let exit = command::run(cli).unwrap_or_else(|error| told(&error));
+    match printer::finish() {
+        Err(error) if exit == Exit::Done => told(&error.into()).into(),
+        _ => exit.into(),
     }
+}
+
+fn told(error: &anyhow::Error) -> Exit {
+    printer::error(error);
+    Exit::of(error)
 }

@@ -63,6 +63,7 @@ impl<'a> Plan<'a> {
 
 /// What a build would do.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct BuildPlan {
     /// The layers, each once; those below come before those above.
     pub layers: Vec<PlannedLayer>,
@@ -76,6 +77,7 @@ pub struct BuildPlan {
 
 /// A layer that would be laid out.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PlannedLayer {
     /// The layer with all below it.
     pub chain_id: ChainId,

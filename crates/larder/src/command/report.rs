@@ -12,6 +12,7 @@ use crate::printer;
 
 /// An image, and what its reference resolved to.
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ImageReport<'a> {
     reference: String,
     digest: Digest,
@@ -22,6 +23,7 @@ struct ImageReport<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Built<'a> {
     output: &'a Path,
     images: Vec<ImageReport<'a>>,
@@ -31,6 +33,7 @@ struct Built<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Planned<'a> {
     images: Vec<ImageReport<'a>>,
     #[serde(flatten)]
