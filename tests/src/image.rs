@@ -7,6 +7,7 @@ mod entry;
 mod header;
 mod layer;
 mod layout;
+mod names;
 mod samples;
 mod torture;
 

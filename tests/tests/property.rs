@@ -1,6 +1,7 @@
 //! Random stacks of layers, baked and compared with what a real containerd unpacks from the same images.
 //!
-//! `LARDER_CASES` sets how many, `LARDER_SEED` which ones; a failure names the seed of its case and shows the entries.
+//! `LARDER_CASES` sets how many, `LARDER_SEED` which ones, `LARDER_CONTAINERD` whose unpack (`1.6`, `1.7`, `2.1`); a failure
+//! names the seed of its case and shows the entries.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test's own mistakes may panic")]
 
@@ -56,7 +57,7 @@ struct Case {
 fn random_layers_are_what_containerd_unpacks() {
     let (cases, seed) = (number("LARDER_CASES", CASES), number("LARDER_SEED", 1));
     let registry = Registry::start().unwrap();
-    let containerd = Containerd::start(Version::V1_7).unwrap();
+    let containerd = Containerd::start(version()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk.img");
     let seeds: Vec<u64> = (seed..seed + cases).collect();
@@ -92,6 +93,11 @@ fn in_parallel<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> U + Sync) -> 
 
 fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| u64::from_str(&text).unwrap())
+}
+
+fn version() -> Version {
+    let Ok(text) = std::env::var("LARDER_CONTAINERD") else { return Version::V1_7 };
+    Version::ALL.into_iter().find(|version| version.to_string() == text).unwrap()
 }
 
 /// Why larder refuses the image, if it does.

@@ -1,6 +1,5 @@
 //! Layers: entries made into a tar, compressed and hashed on both sides in one pass.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -13,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use tempfile::{NamedTempFile, TempPath};
 
 use super::entry::Entry;
+use super::names::Names;
 use super::{Family, header};
 
 /// How a layer's blob is stored.
@@ -46,7 +46,7 @@ pub struct Layer {
     /// How the blob is stored.
     pub compression: Compression,
     blob: Arc<TempPath>,
-    named: Arc<BTreeSet<Vec<u8>>>,
+    names: Arc<Names>,
 }
 
 impl LayerBuilder {
@@ -85,12 +85,8 @@ impl LayerBuilder {
             tar_size: tar.size,
             compression,
             blob: Arc::new(path),
-            named: Arc::new(self.names()),
+            names: Arc::new(Names::of(&self.entries)),
         })
-    }
-
-    fn names(&self) -> BTreeSet<Vec<u8>> {
-        self.entries.iter().map(|entry| tidy(&entry.path)).filter(|path| !path.is_empty()).collect()
     }
 
     fn write<W: Write>(&self, out: W) -> Result<(Sum, W)> {
@@ -123,10 +119,11 @@ impl Layer {
         Descriptor { media_type: media_type.to_owned(), digest: self.digest, size: self.size }
     }
 
-    /// Whether an entry of the tar has exactly this path (without `./` and slashes around it). What has none was implied by
-    /// another entry, and got a time that no tar gives; so did the root, whose own entry containerd passes over.
+    /// Whether what stands at this path (without `./` and slashes around it) in the end has its time from an entry of the tar.
+    /// Where not, another entry implied it, and it got a time that no tar gives; so did the root, whose own entry containerd
+    /// passes over.
     pub fn names(&self, path: &[u8]) -> bool {
-        self.named.contains(path)
+        self.names.contains(path)
     }
 }
 
@@ -165,11 +162,6 @@ impl<W: Write> Write for Hashing<W> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
-}
-
-fn tidy(path: &[u8]) -> Vec<u8> {
-    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
-    parts.collect::<Vec<_>>().join(&b'/')
 }
 
 #[cfg(test)]
