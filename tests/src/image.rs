@@ -7,6 +7,7 @@ mod entry;
 mod header;
 mod layer;
 mod layout;
+mod lists;
 mod names;
 mod samples;
 mod torture;
@@ -14,6 +15,7 @@ mod torture;
 pub use deb::package_entries;
 pub use entry::{Dialect, Entry};
 pub use layer::{Compression, Layer, LayerBuilder};
+pub use lists::{access_lists, acl};
 pub use samples::{busybox, deep};
 pub use torture::torture;
 

@@ -12,7 +12,7 @@ use std::process::Command;
 use larder_core::ChainId;
 use larder_tests::containerd::on_each;
 use larder_tests::image::{
-    Compression, Entry, Image, ImageBuilder, LayerBuilder, MultiImage, busybox, deep, torture,
+    Compression, Entry, Image, ImageBuilder, LayerBuilder, MultiImage, access_lists, busybox, deep, torture,
 };
 use larder_tests::larder::{self, Ran, larder};
 use larder_tests::loopdev::{Access, LoopDevice, Mount};
@@ -49,9 +49,17 @@ fn read_index(disk: &Path) -> serde_json::Value {
 
 #[test]
 fn layers_are_what_each_containerd_unpacks_itself() {
+    compare_with_each_containerd(&torture().unwrap());
+}
+
+#[test]
+fn access_control_lists_are_inherited_and_removed_as_in_each_containerd() {
+    compare_with_each_containerd(&access_lists().unwrap());
+}
+
+fn compare_with_each_containerd(image: &Image) {
     let registry = Registry::start().unwrap();
-    let image = torture().unwrap();
-    let reference = registry.push(&image, "bake/torture:1").unwrap();
+    let reference = registry.push(image, "bake/compared:1").unwrap();
     let directory = tempfile::tempdir().unwrap();
     let disk = directory.path().join("disk.img");
     bake(&[&reference.to_string()], &disk);

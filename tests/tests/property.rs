@@ -13,7 +13,7 @@ use std::str::FromStr;
 use fastrand::Rng;
 use larder_core::{ChainId, ImageRef};
 use larder_tests::containerd::{Containerd, Version};
-use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder};
+use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, acl};
 use larder_tests::larder::larder;
 use larder_tests::loopdev::Mount;
 use larder_tests::process::run;
@@ -310,13 +310,4 @@ fn attributed(rng: &mut Rng, entry: Entry) -> Entry {
         6 => entry.xattr("system.nonsense", "n"),
         _ => entry,
     }
-}
-
-/// An access control list as the kernel takes it; who has a name is user 1000.
-fn acl(entries: &[(u16, u16)]) -> Vec<u8> {
-    let entry = |(tag, permissions): &(u16, u16)| {
-        let id: u32 = if *tag == 2 { 1000 } else { u32::MAX };
-        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
-    };
-    [2_u32.to_le_bytes().to_vec(), entries.iter().flat_map(entry).collect()].concat()
 }

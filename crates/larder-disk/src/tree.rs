@@ -97,6 +97,8 @@ pub(crate) enum Kind {
 pub(crate) struct Directory {
     pub(crate) entries: BTreeMap<Name, NodeId>,
     pub(crate) inherits: Inherits,
+    /// Extended attributes that the layer removed after it had put something there: those below no longer shine through.
+    pub(crate) removed: Vec<Name>,
     /// Made while the directory that holds it was as the layers below have it: their set-gid gave it a group.
     pub(crate) of_inherited_group: bool,
 }

@@ -8,7 +8,7 @@ use super::path::{self, PathError};
 use super::shown;
 use crate::ext4::{Closed, ContentWriter, Ext4Error, OpenFile};
 use crate::tar::{Entry, EntryKind, TarError, TarReader};
-use crate::tree::{Attributes, Content, Directory, Inherits, Kind, MAX_LINKS, NodeId, Time, Tree};
+use crate::tree::{Attributes, Content, Directory, Inherits, Kind, MAX_LINKS, Name, NodeId, Time, Tree};
 
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -241,9 +241,10 @@ impl Layer<'_, '_> {
         let node = self.tree.node_mut(id);
         attributes::update(&mut node.attributes, attributes, entry)?;
         if let Some(directory) = node.directory_mut()
-            && directory.inherits == Inherits::Everything
+            && directory.inherits != Inherits::Nothing
         {
             directory.inherits = Inherits::Xattrs;
+            directory.removed.extend(attributes::removed(entry).map(Name::from));
         }
         Ok(())
     }

@@ -69,8 +69,7 @@ pub(super) fn update(
     entry: &Entry,
 ) -> Result<(), AttributeError> {
     let earlier = std::mem::replace(attributes, later);
-    let removes =
-        |name: &[u8]| entry.xattrs.iter().any(|(own, value)| own == name && says_nothing(own, value));
+    let removes = |name: &[u8]| removed(entry).any(|removed| removed == name);
     for (name, value) in earlier.xattrs.into_iter().flat_map(|xattrs| *xattrs) {
         let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(&name));
         if !known && !removes(&name) {
@@ -78,6 +77,12 @@ pub(super) fn update(
         }
     }
     fits(attributes)
+}
+
+/// The extended attributes that an entry removes from what is there.
+pub(super) fn removed(entry: &Entry) -> impl Iterator<Item = &[u8]> {
+    let removes = |(name, value): &&(Vec<u8>, Vec<u8>)| says_nothing(name, value);
+    entry.xattrs.iter().filter(removes).map(|(name, _)| name.as_slice())
 }
 
 /// containerd replaces times that its own clock calls cannot express by 1970.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::path;
-use crate::tree::{Attributes, Directory, Inherits, NodeId, Tree};
+use crate::tree::{Attributes, Directory, Inherits, Name, NodeId, Tree};
 
 /// Fills in what `tree` inherits from `below`, nearest layer first, all of them filled in already.
 ///
@@ -78,9 +78,12 @@ fn take(tree: &mut Tree, id: NodeId, lower: &Attributes) {
             let attributes = &mut node.attributes;
             (attributes.mode, attributes.uid, attributes.gid) = (lower.mode, lower.uid, lower.gid);
             attributes.mtime = lower.mtime;
-            inherit_xattrs(attributes, lower);
+            inherit_xattrs(attributes, lower, &[]);
         }
-        Some(Inherits::Xattrs) => inherit_xattrs(&mut node.attributes, lower),
+        Some(Inherits::Xattrs) => {
+            let removed = node.directory_mut().map(|directory| std::mem::take(&mut directory.removed));
+            inherit_xattrs(&mut node.attributes, lower, &removed.unwrap_or_default());
+        }
         Some(Inherits::Nothing) | None => return,
     }
     pass_on_group(tree, id, lower);
@@ -102,10 +105,12 @@ fn pass_on_group(tree: &mut Tree, id: NodeId, lower: &Attributes) {
     }
 }
 
-/// Adds the lower directory's extended attributes to those that the layer gave itself; overlayfs's own stay where they are.
-fn inherit_xattrs(attributes: &mut Attributes, lower: &Attributes) {
+/// Adds the lower directory's extended attributes to those that the layer gave itself, without those that it removed; overlayfs's
+/// own stay where they are.
+fn inherit_xattrs(attributes: &mut Attributes, lower: &Attributes, removed: &[Name]) {
     for (name, value) in lower.xattrs.iter().flat_map(|xattrs| xattrs.iter()) {
-        let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(name));
+        let known = attributes.xattrs.as_ref().is_some_and(|xattrs| xattrs.contains_key(name))
+            || removed.iter().any(|removed| **removed == **name);
         if !known && !name.starts_with(b"trusted.") {
             attributes.set_xattr(name, value);
         }
@@ -174,6 +179,17 @@ mod tests {
         inherit(&mut tree, &[&described(b"shared", 0o2775)]);
         let before = tree.child(shared, b"before").unwrap();
         assert_eq!([before, after].map(|id| tree.node(id).attributes.gid), [1000, 7]);
+    }
+
+    #[test]
+    fn what_a_later_description_removed_does_not_come_back() {
+        let mut tree = implied(&[b"tmp"]);
+        let id = tree.child(NodeId::ROOT, b"tmp").unwrap();
+        let directory = tree.node_mut(id).directory_mut().unwrap();
+        directory.inherits = Inherits::Xattrs;
+        directory.removed = vec![b"user.k"[..].into()];
+        inherit(&mut tree, &[&described(b"tmp", 0o1777)]);
+        assert_eq!(attributes(&tree, b"tmp"), Attributes::plain_directory());
     }
 
     #[test]
