@@ -341,7 +341,8 @@ impl Bake<'_> {
             let (inflated, _thread) = inflate(scope, Box::new(blob));
             let mut writer = self.volume.writer();
             let hashed = Hashed::new(inflated, self.max_layer_size);
-            let unpacked = unpack(hashed, layer.parent.is_none(), &mut writer);
+            let ended = || self.shared.ended();
+            let unpacked = unpack(hashed, layer.parent.is_none(), &mut writer, &ended);
             let (tree, rest) = unpacked.map_err(|error| self.layer_error(index, error))?;
             let found = rest.finish().map_err(failure)?;
             if found != layer.diff_id {

@@ -120,7 +120,7 @@ impl Scratch {
     /// The layer that `archive` makes.
     pub(crate) fn unpack(&self, archive: &[u8], base: bool) -> Result<Tree, LayerError> {
         let mut writer = self.volume.writer();
-        let (tree, _) = unpack(archive, base, &mut writer)?;
+        let (tree, _) = unpack(archive, base, &mut writer, &|| false)?;
         writer.finish()?;
         Ok(tree)
     }

@@ -7,6 +7,7 @@
 mod apply;
 mod attributes;
 mod compare;
+mod hole;
 mod inherit;
 mod listing;
 mod md5;

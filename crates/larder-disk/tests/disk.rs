@@ -5,10 +5,11 @@
 mod fixture;
 
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use fixture::{Blobs, Silent, bake, base, e2fsck, gzip, image, layer, options, upper};
+use fixture::{Blobs, Silent, bake, base, e2fsck, file, gzip, image, layer, options, upper};
 use larder_core::Image;
-use larder_disk::{BuildError, CacheDisk, Cancel, build};
+use larder_disk::{BuildError, BuildOptions, CacheDisk, Cancel, build};
 
 #[test]
 fn a_disk_is_clean_and_a_second_reader_finds_everything() {
@@ -111,4 +112,37 @@ fn a_cancelled_build_leaves_nothing_behind() {
     let result = build(&images, &blobs, &directory.path().join("disk"), &options(), &Silent, &cancel);
     assert!(matches!(result, Err(BuildError::Cancelled)));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_hole_that_takes_minutes_to_hash_does_not_hold_up_a_cancelled_build() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut blobs = Blobs::default();
+    let images = [image(&mut blobs, "one", &[layer(with_hole)])];
+    let cancel = Cancel::default();
+    let (ended, waited) = std::thread::scope(|scope| {
+        let options = BuildOptions { checksums: true, ..options() };
+        let (images, blobs, cancel, output) = (&images, &blobs, &cancel, directory.path().join("disk"));
+        let build = scope.spawn(move || build(images, blobs, &output, &options, &Silent, cancel));
+        // Long enough to get to the hole.
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(!build.is_finished());
+        cancel.cancel();
+        let started = Instant::now();
+        (build.join().unwrap(), started.elapsed())
+    });
+    assert!(matches!(ended, Err(BuildError::Cancelled)));
+    assert!(waited < Duration::from_secs(1), "{waited:?}");
+}
+
+/// A sparse file of 200 GiB with one byte of data.
+fn with_hole(tar: &mut tar::Builder<Vec<u8>>) {
+    let size = (200_u64 << 30).to_string();
+    let records = [("major", "1"), ("minor", "0"), ("name", "sparse"), ("realsize", &size)];
+    let records = records.map(|(key, value)| (format!("GNU.sparse.{key}"), value));
+    tar.append_pax_extensions(records.iter().map(|(key, value)| (key.as_str(), value.as_bytes()))).unwrap();
+    let mut content = b"1\n0\n1\n".to_vec();
+    content.resize(512, 0);
+    content.push(b'x');
+    file(tar, "stored", &content);
 }

@@ -20,7 +20,7 @@ pub(super) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    fn ended(&self) -> bool {
+    pub(super) fn ended(&self) -> bool {
         self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
     }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::io::BufRead;
 
 use super::attributes::{self, AttributeError, CAPABILITY};
+use super::hole::hole;
 use super::path::{self, PathError};
 use super::shown;
 use crate::ext4::{Closed, ContentWriter, Ext4Error, OpenFile};
@@ -81,16 +82,19 @@ pub(crate) enum EntryError {
 }
 
 /// Reads a layer from `input` up to the archive's end, and streams its content to the disk; `base` says that there are no layers
-/// below it. Returns its tree, and the rest of the stream.
+/// below it. Returns its tree, and the rest of the stream. Where the stream gives nothing for long, `ended` is asked whether it
+/// is still wanted.
 pub(crate) fn unpack<R: BufRead>(
     input: R,
     base: bool,
     writer: &mut ContentWriter<'_>,
+    ended: &dyn Fn() -> bool,
 ) -> Result<(Tree, R), LayerError> {
     let mut layer = Layer {
         tree: Tree::new(Attributes::plain_directory()),
         base,
         writer,
+        ended,
         directory_times: Vec::new(),
         opaque: HashSet::new(),
         holes: 0,
@@ -110,6 +114,7 @@ struct Layer<'a, 'v> {
     tree: Tree,
     base: bool,
     writer: &'a mut ContentWriter<'v>,
+    ended: &'a dyn Fn() -> bool,
     /// What the headers of directories say, by path.
     directory_times: Vec<(Box<[u8]>, Time)>,
     /// Directories of a base layer whose opaque mark was seen.
@@ -304,14 +309,14 @@ impl Layer<'_, '_> {
         };
         let mut position = 0;
         for segment in segments {
-            hole(writer, &mut file, &mut hasher, segment.offset - position)?;
+            hole(writer, &mut file, &mut hasher, position..segment.offset, self.ended)?;
             reader.data(segment.length, |slice| {
                 hasher.update(slice);
                 writer.write(&mut file, slice).map_err(LayerError::from)
             })?;
             position = segment.offset + segment.length;
         }
-        hole(writer, &mut file, &mut hasher, entry.size - position)?;
+        hole(writer, &mut file, &mut hasher, position..entry.size, self.ended)?;
         Ok(finish(writer, file, entry.size, &hasher)?)
     }
 }
@@ -324,22 +329,6 @@ fn finish(
 ) -> Result<Content, LayerError> {
     let Closed { extents, md5 } = writer.close(file)?;
     Ok(Content { size, extents, hash: hasher.finalize().into(), md5 })
-}
-
-fn hole(
-    writer: &mut ContentWriter<'_>,
-    file: &mut OpenFile,
-    hasher: &mut blake3::Hasher,
-    length: u64,
-) -> Result<(), LayerError> {
-    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
-    let mut left = length;
-    while left > 0 {
-        let now = left.min(ZEROS.len() as u64);
-        hasher.update(&ZEROS[..usize::try_from(now).unwrap_or(ZEROS.len())]);
-        left -= now;
-    }
-    Ok(writer.hole(file, length)?)
 }
 
 fn device(entry: &Entry) -> Result<(u32, u32), EntryError> {
