@@ -5,11 +5,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Mutex;
 
 use larder_core::{Blob, Digest, media_type};
 use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, MultiImage, deep};
 use larder_tests::larder::{self, Ran, finished};
+use larder_tests::process::run;
 use larder_tests::proxy::{Fault, Kind, Proxy, ProxyBuilder};
 use larder_tests::registry::Registry;
 use serde_json::{Value, json};
@@ -400,4 +402,68 @@ fn a_platform_that_an_index_lacks_and_a_diff_id_that_does_not_match_are_named() 
     let line = build(&reference, &["--plain-http"], &[]).failed(&reference);
     let layer = image.layers[0].digest.to_string();
     assert!(line.contains(&layer) && line.contains(&real) && line.contains(&wrong), "{line}");
+}
+
+/// Noise that takes several buffers on the way, so that much is written before its end is seen.
+fn large(compression: Compression) -> Image {
+    let noise: Vec<u8> = (0..5_u32 << 20).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+    let layer = LayerBuilder::default().entry(Entry::file("noise", noise)).build(compression).unwrap();
+    ImageBuilder::default().layer(&layer).build()
+}
+
+/// A proxy before `registry` that does this to every layer.
+fn unsound(registry: &Registry, image: &Image, fault: Fault) -> Proxy {
+    let proxy = ProxyBuilder::default().config(image.config.descriptor.digest);
+    proxy.fault(Kind::Layer, fault, ALWAYS).start(registry).unwrap()
+}
+
+/// What asks each of `mirrors` before `host`.
+fn mirrored(host: &str, mirrors: &[Proxy]) -> Vec<String> {
+    let mirror = |mirror: &Proxy| format!("--mirror={host}=http://{}", mirror.address());
+    mirrors.iter().map(mirror).chain(["--plain-http".to_owned()]).collect()
+}
+
+#[test]
+fn wrong_bytes_of_a_mirror_are_fetched_from_the_next_host_and_leave_nothing_on_the_disk() {
+    let registry = Registry::start().unwrap();
+    for compression in [Compression::None, Compression::Gzip] {
+        let image = large(compression);
+        let reference = registry.push(&image, &format!("mirrored/{compression:?}:1").to_lowercase()).unwrap();
+        let used = |disk: &Path, more: &[String]| {
+            let arguments = ["build", "--quiet", "--report=json", "-o", disk.to_str().unwrap()];
+            let arguments = arguments.map(str::to_owned).into_iter().chain(more.iter().cloned());
+            let said = larder::larder(arguments.chain([reference.to_string()])).unwrap().done().unwrap();
+            serde_json::from_str::<Value>(&said).unwrap()["used"].as_u64().unwrap()
+        };
+        let directory = tempfile::tempdir().unwrap();
+        let (direct, retried) = (directory.path().join("direct.img"), directory.path().join("retried.img"));
+        let mirrors =
+            [Fault::WrongEnd, Fault::WrongBytes, Fault::Cut].map(|fault| unsound(&registry, &image, fault));
+        let direct = used(&direct, &["--plain-http".to_owned()]);
+        let again = used(&retried, &mirrored(registry.address(), &mirrors));
+        assert!(mirrors.iter().all(|mirror| mirror.count(Kind::Layer) == 1));
+        assert!(again < direct + image.layers[0].tar_size / 2, "{again} of the disk are used, not {direct}");
+        run(Command::new("e2fsck").arg("-fn").arg(&retried)).unwrap();
+        larder::larder(["verify", retried.to_str().unwrap()]).unwrap().done().unwrap();
+    }
+}
+
+#[test]
+fn wrong_bytes_of_the_registry_itself_are_one_line_that_names_image_layer_and_host() {
+    let registry = Registry::start().unwrap();
+    for (number, fault) in [Fault::WrongEnd, Fault::WrongBytes].into_iter().enumerate() {
+        let image = large(Compression::Gzip);
+        let pushed = registry.push(&image, &format!("wrong/everywhere-{number}:1")).unwrap();
+        let itself = unsound(&registry, &image, fault);
+        let mirrors = [unsound(&registry, &image, Fault::WrongEnd)];
+        let reference = itself.reference(&pushed).unwrap().to_string();
+        let arguments = mirrored(itself.address(), &mirrors);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let built = build(&reference, &arguments, &[("LARDER_LOG", "error")]);
+        let line = built.failed(&reference);
+        let layer = image.layers[0].digest;
+        assert!(line.contains(&format!("layer {layer}: blob {layer}: the content has digest ")), "{line}");
+        assert!(line.trim_end().ends_with(&format!(", as {} sent it", itself.address())), "{line}");
+        assert_eq!((itself.count(Kind::Layer), mirrors[0].count(Kind::Layer)), (1, 1));
+    }
 }

@@ -1,6 +1,7 @@
 //! Bakes images into a disk: layers in parallel, each verified, inflated and laid out in one pass.
 
 mod assemble;
+mod layer;
 mod output;
 mod plan;
 mod signature;
@@ -15,8 +16,6 @@ use larder_core::{ByteSize, DiffId, Digest, Image, Layer};
 use serde::Serialize;
 
 use crate::ext4::{Ext4Error, Sizing, Target, Volume, VolumeOptions};
-use crate::inflate::inflate;
-use crate::layer::{LayerError, unpack};
 use crate::layout::file_system_uuid;
 use crate::tree::Tree;
 use assemble::assemble;
@@ -24,13 +23,16 @@ use output::Output;
 pub use output::OutputError;
 use plan::Plan;
 pub use plan::{BuildPlan, PlannedLayer, plan};
-use stream::{Hashed, Shared, Watched};
+use stream::Shared;
 
 /// Where layers' blobs come from.
 pub trait LayerSource: Sync {
     /// The blob of a layer, compressed as it is stored. The source proves its digest: a blob that is not what the descriptor says is
     /// an error at the latest when the end is read. Dropping the reader cancels what is under way.
     fn open(&self, layer: &Layer) -> io::Result<Box<dyn BufRead + Send + '_>>;
+
+    /// Whether opening a blob again, after it could not be read because of `error`, reads it from another place.
+    fn is_elsewhere(&self, error: &io::Error) -> bool;
 }
 
 /// Is told what happens; called from several threads.
@@ -39,6 +41,8 @@ pub trait Reporter: Sync {
     fn planned(&self, layers: &[&Layer]);
     /// `bytes` more of a layer's blob were read.
     fn read(&self, layer: &Layer, bytes: u64);
+    /// A layer begins anew: `bytes` of it that were read count no more.
+    fn restarted(&self, layer: &Layer, bytes: u64);
     /// A layer is on the disk, verified.
     fn finished(&self, layer: &Layer);
     /// All layers are there; directories, inodes and tables are being written.
@@ -306,7 +310,7 @@ impl Bake<'_> {
                 scope.spawn(|| {
                     while !failed.load(Ordering::Relaxed) {
                         let Some(index) = order.get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                        match self.layer(*index) {
+                        match layer::lay_out(self, *index) {
                             Ok(tree) => {
                                 results.lock().unwrap_or_else(PoisonError::into_inner)[*index] = Some(tree);
                             }
@@ -328,53 +332,6 @@ impl Bake<'_> {
                 .into_iter()
                 .flatten()
                 .collect()),
-        }
-    }
-
-    fn layer(&self, index: usize) -> Result<Tree, BuildError> {
-        let planned = &self.plan.layers[index];
-        let layer = planned.layer;
-        let failure = |source| self.source_error(index, source);
-        let blob = self.source.open(layer).map_err(failure)?;
-        let blob = Watched { blob, layer, shared: self.shared };
-        std::thread::scope(|scope| {
-            let (inflated, _thread) = inflate(scope, Box::new(blob));
-            let mut writer = self.volume.writer();
-            let hashed = Hashed::new(inflated, self.max_layer_size);
-            let ended = || self.shared.ended();
-            let unpacked = unpack(hashed, layer.parent.is_none(), &mut writer, &ended);
-            let (tree, rest) = unpacked.map_err(|error| self.layer_error(index, error))?;
-            let found = rest.finish().map_err(failure)?;
-            if found != layer.diff_id {
-                return Err(BuildError::DiffId {
-                    image: planned.image.reference.to_string(),
-                    layer: layer.descriptor.digest,
-                    expected: layer.diff_id,
-                    found,
-                });
-            }
-            writer.finish().map_err(|source| self.write_error(source))?;
-            self.shared.reporter.finished(layer);
-            Ok(tree)
-        })
-    }
-
-    fn source_error(&self, index: usize, source: io::Error) -> BuildError {
-        if self.shared.cancel.is_cancelled() {
-            return BuildError::Cancelled;
-        }
-        let planned = &self.plan.layers[index];
-        let (image, layer) = (planned.image.reference.to_string(), planned.layer.descriptor.digest);
-        BuildError::Source { image, layer, source }
-    }
-
-    fn layer_error(&self, index: usize, error: LayerError) -> BuildError {
-        let planned = &self.plan.layers[index];
-        let (image, layer) = (planned.image.reference.to_string(), planned.layer.descriptor.digest);
-        match error.into_stream_error() {
-            Ok(source) => self.source_error(index, source),
-            Err(LayerError::Write(source)) => self.write_error(source),
-            Err(error) => BuildError::Layer { image, layer, reason: error.to_string() },
         }
     }
 

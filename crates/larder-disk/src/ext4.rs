@@ -13,6 +13,7 @@ mod extents;
 mod geometry;
 mod groups;
 mod inode;
+mod ledger;
 mod nodes;
 pub(crate) mod read;
 mod space;

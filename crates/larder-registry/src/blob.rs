@@ -36,6 +36,16 @@ pub enum BlobError {
         /// As its manifest says, in bytes.
         expected: u64,
     },
+    /// A registry or its mirrors sent bytes that are not the blob's.
+    #[error("{wrong}, as {hosts} sent it")]
+    Sent {
+        /// How they are wrong.
+        wrong: Box<BlobError>,
+        /// The hosts that sent them.
+        hosts: String,
+        /// Whether other hosts are asked when the blob is opened again.
+        elsewhere: bool,
+    },
     /// The registry did not give it.
     #[error("cannot fetch blob {digest}")]
     Fetch {
@@ -69,12 +79,21 @@ pub enum BlobError {
     Ended(Digest),
 }
 
+impl BlobError {
+    /// Whether opening the blob again, after a read failed with `error`, asks other hosts for it.
+    pub fn is_elsewhere(error: &io::Error) -> bool {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        matches!(inner, Some(Self::Sent { elsewhere: true, .. }))
+    }
+}
+
 impl From<BlobError> for io::Error {
     fn from(error: BlobError) -> Self {
         let kind = match &error {
-            BlobError::Digest { .. } | BlobError::Short { .. } | BlobError::Long { .. } => {
-                io::ErrorKind::InvalidData
-            }
+            BlobError::Digest { .. }
+            | BlobError::Short { .. }
+            | BlobError::Long { .. }
+            | BlobError::Sent { .. } => io::ErrorKind::InvalidData,
             BlobError::Missing { .. } => io::ErrorKind::NotFound,
             BlobError::Read { source, .. } => source.kind(),
             BlobError::Fetch { .. } | BlobError::Ended(_) => io::ErrorKind::Other,

@@ -168,10 +168,10 @@ async fn pump_stream(
 ) -> Result<(), Stop> {
     let failed = |source| BlobError::Fetch { digest, source };
     while let Some(chunk) = stream.next().await.map_err(failed)? {
-        proof.update(&chunk)?;
+        proof.update(&chunk).map_err(|wrong| stream.blame(wrong))?;
         sender.send(Message::Chunk(chunk)).await.map_err(|_| Stop::Unwanted)?;
     }
-    Ok(proof.finish()?)
+    Ok(proof.finish().map_err(|wrong| stream.blame(wrong))?)
 }
 
 fn pump_file(

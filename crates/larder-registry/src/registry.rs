@@ -2,6 +2,7 @@
 //! Proves no digest: what comes out is what the registry said.
 
 mod blob;
+mod senders;
 mod span;
 
 mod host;
@@ -14,11 +15,12 @@ mod failure;
 mod http;
 mod retry;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use larder_core::ImageRef;
+use larder_core::{Digest, ImageRef};
 use tokio::sync::Semaphore;
 
 use crate::credentials::Credentials;
@@ -59,6 +61,8 @@ struct Hosts {
     mirrors: Vec<Host>,
     /// Asked last.
     itself: Host,
+    /// Blobs of which hosts have sent wrong bytes, and the number of the first host that is still asked.
+    distrusted: Mutex<HashMap<Digest, usize>>,
 }
 
 /// A registry and a repository in it: what one token is for.
@@ -110,11 +114,15 @@ impl Registries {
         let mirrors = serving.map(mirror).collect();
         let scope = Scope { registry: registry.to_owned(), repository: repository.to_owned() };
         let itself = Host::registry(Arc::clone(self), base, scope);
-        Ok(Repository { hosts: Arc::new(Hosts { mirrors, itself }) })
+        Ok(Repository::of(mirrors, itself))
     }
 }
 
 impl Repository {
+    fn of(mirrors: Vec<Host>, itself: Host) -> Self {
+        Self { hosts: Arc::new(Hosts { mirrors, itself, distrusted: Mutex::default() }) }
+    }
+
     /// The mirrors to ask now, before the registry itself.
     pub(crate) fn mirrors(&self) -> impl Iterator<Item = &Host> {
         self.hosts.mirrors.iter().filter(|mirror| !mirror.is_resting())
@@ -127,13 +135,28 @@ impl Repository {
 
     /// The same repository, at the registry alone.
     pub(crate) fn without_mirrors(&self) -> Self {
-        let itself = self.hosts.itself.clone();
-        Self { hosts: Arc::new(Hosts { mirrors: Vec::new(), itself }) }
+        Self::of(Vec::new(), self.hosts.itself.clone())
     }
 
     /// The `number`th host in the order of asking; after the mirrors it is the registry itself.
     fn host(&self, number: usize) -> &Host {
         self.hosts.mirrors.get(number).unwrap_or(&self.hosts.itself)
+    }
+
+    /// The hosts before the `first` are not asked for the blob `digest` any more.
+    fn distrust(&self, digest: Digest, first: usize) {
+        let mut distrusted = self.distrusted();
+        let known = distrusted.entry(digest).or_default();
+        *known = first.max(*known);
+    }
+
+    /// The number of the first host that is asked for the blob `digest`.
+    fn trusted_from(&self, digest: &Digest) -> usize {
+        self.distrusted().get(digest).copied().unwrap_or(0)
+    }
+
+    fn distrusted(&self) -> MutexGuard<'_, HashMap<Digest, usize>> {
+        self.hosts.distrusted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -102,6 +102,14 @@ impl Reporter for Progress {
         bar.inc(bytes);
     }
 
+    fn restarted(&self, layer: &Layer, bytes: u64) {
+        let Self::Terminal(bars) = self else { return };
+        bars.total.dec(bytes);
+        if let Some(bar) = lock(&bars.layers).get(&layer.chain_id) {
+            bar.dec(bytes);
+        }
+    }
+
     fn finished(&self, layer: &Layer) {
         match self {
             Self::Terminal(bars) => {

@@ -22,6 +22,8 @@ pub enum Fault {
     Html,
     /// As many bytes, but not the same.
     WrongBytes,
+    /// As many bytes, of which the last is another.
+    WrongEnd,
     /// Half of the bytes, as if they were all.
     Short,
     /// More bytes than there are.
@@ -84,6 +86,7 @@ impl Answer {
             Fault::Busy(seconds) => error(429).header("retry-after", &seconds.to_string()),
             Fault::Html => Self::instead("text/html", b"<html>Down for maintenance</html>".to_vec()),
             Fault::WrongBytes => self.edit(|body| body.reverse()),
+            Fault::WrongEnd => self.edit(|body| body.last_mut().into_iter().for_each(|last| *last ^= 1)),
             Fault::Short => self.edit(|body| body.truncate(body.len() / 2)),
             Fault::Long => self.edit(|body| body.extend_from_slice(b"and more")),
             Fault::Instead(media_type, body) => Self::instead(media_type, body),

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use larder_core::{ByteSize, DiffId, Digest, Layer};
 use sha2::{Digest as _, Sha256};
@@ -23,31 +24,76 @@ impl Shared<'_> {
     pub(super) fn ended(&self) -> bool {
         self.cancel.is_cancelled() || self.failed.load(Ordering::Relaxed)
     }
+
+    /// A layer begins anew, of which `bytes` had been read.
+    pub(super) fn restart(&self, layer: &Layer, bytes: u64) {
+        self.reporter.restarted(layer, bytes);
+        self.read.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is left of a blob when its reader has gone.
+#[derive(Default)]
+pub(super) struct Rest<'a> {
+    /// The blob, of which there may be more.
+    pub(super) blob: Option<Box<dyn BufRead + Send + 'a>>,
+    /// Why the blob could not be read on.
+    pub(super) error: Option<io::Error>,
+    /// Bytes that were read of it.
+    pub(super) taken: u64,
 }
 
 /// A blob on its way in: counts bytes for the reporter, and stops when the build is cancelled or another layer failed.
-pub(super) struct Watched<'a> {
-    pub(super) blob: Box<dyn BufRead + Send + 'a>,
-    pub(super) layer: &'a Layer,
-    pub(super) shared: &'a Shared<'a>,
+pub(super) struct Watched<'r, 'a> {
+    layer: &'a Layer,
+    shared: &'a Shared<'a>,
+    read: Rest<'a>,
+    rest: &'r Mutex<Rest<'a>>,
 }
 
-impl BufRead for Watched<'_> {
+impl<'r, 'a> Watched<'r, 'a> {
+    /// Leaves what it does not read in `rest`.
+    pub(super) fn new(
+        blob: Box<dyn BufRead + Send + 'a>,
+        layer: &'a Layer,
+        shared: &'a Shared<'a>,
+        rest: &'r Mutex<Rest<'a>>,
+    ) -> Self {
+        Self { layer, shared, read: Rest { blob: Some(blob), error: None, taken: 0 }, rest }
+    }
+}
+
+impl BufRead for Watched<'_, '_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.shared.ended() {
             return Err(io::Error::other("the build was ended"));
         }
-        self.blob.fill_buf()
+        let Rest { blob: Some(blob), error, .. } = &mut self.read else { return Ok(&[]) };
+        blob.fill_buf().map_err(|cause| {
+            // Not every decoder hands an error on as it is.
+            let passed_on = io::Error::from(cause.kind());
+            error.get_or_insert(cause);
+            passed_on
+        })
     }
 
     fn consume(&mut self, length: usize) {
         self.shared.reporter.read(self.layer, length as u64);
         self.shared.read.fetch_add(length as u64, Ordering::Relaxed);
-        self.blob.consume(length);
+        self.read.taken += length as u64;
+        if let Some(blob) = &mut self.read.blob {
+            blob.consume(length);
+        }
     }
 }
 
-impl Read for Watched<'_> {
+impl Drop for Watched<'_, '_> {
+    fn drop(&mut self) {
+        *self.rest.lock().unwrap_or_else(PoisonError::into_inner) = std::mem::take(&mut self.read);
+    }
+}
+
+impl Read for Watched<'_, '_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         read_buffered(self, buffer)
     }

@@ -1,5 +1,6 @@
 //! A file system being written: what the workers share while content streams in, and the order in which it is finished.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,6 +8,7 @@ use super::content::ContentWriter;
 use super::device::{Appender, Device, Target, WriteQueue};
 use super::geometry::usable;
 use super::groups::Groups;
+use super::ledger::Ledger;
 use super::nodes::Nodes;
 use super::space::{Run, Space};
 use super::{BLOCK_U64, Ext4Error};
@@ -35,12 +37,21 @@ pub(crate) struct VolumeOptions {
     pub(crate) workers: usize,
 }
 
-/// A file system whose superblock is not written yet.
+/// A file system whose superblock is not written yet, as one of its writers has it.
 pub(crate) struct Volume {
+    disk: Arc<Disk>,
+    /// What this writer took.
+    ledger: Mutex<Ledger>,
+}
+
+/// What all writers share.
+struct Disk {
     options: VolumeOptions,
     device: Arc<Device>,
     queue: WriteQueue,
     space: Mutex<Space>,
+    /// Blocks of failed layers. Writes to them may still be under way, so they are free only once the queue is empty.
+    withdrawn: Mutex<Vec<Run>>,
 }
 
 /// A finished file system.
@@ -64,7 +75,23 @@ impl Volume {
             Sizing::Fixed(bytes) => usable(bytes / BLOCK_U64),
         };
         let queue = WriteQueue::start(&device, options.workers);
-        Ok(Self { options, device, queue, space: Mutex::new(Space::new(limit)) })
+        let (space, withdrawn) = (Mutex::new(Space::new(limit)), Mutex::default());
+        Ok(Self::of(Arc::new(Disk { options, device, queue, space, withdrawn })))
+    }
+
+    fn of(disk: Arc<Disk>) -> Self {
+        Self { disk, ledger: Mutex::default() }
+    }
+
+    /// The same file system for one layer, which [`Self::withdraw`] can undo.
+    pub(crate) fn for_layer(&self) -> Self {
+        Self::of(Arc::clone(&self.disk))
+    }
+
+    /// Gives back all blocks that were taken by way of this value.
+    pub(crate) fn withdraw(self) {
+        let ledger = self.ledger.into_inner().unwrap_or_else(PoisonError::into_inner);
+        locked(&self.disk.withdrawn).extend(ledger.into_runs());
     }
 
     /// A worker's way to write content.
@@ -74,8 +101,17 @@ impl Volume {
 
     /// Writes the metadata of `tree`, whose content is all written, and at the very end the superblock.
     pub(crate) fn finish(self, tree: &Tree, uuid: [u8; 16]) -> Result<Finished, Ext4Error> {
-        let Self { options, device, queue, space } = self;
-        let space = space.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Some(disk) = Arc::into_inner(self.disk) else {
+            return Err(Ext4Error::write(io::Error::other("a layer is still being written")));
+        };
+        let Disk { options, device, mut queue, space, withdrawn } = disk;
+        let mut space = space.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let withdrawn = withdrawn.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if !withdrawn.is_empty() {
+            queue.finish()?;
+            queue = WriteQueue::start(&device, options.workers);
+            withdrawn.into_iter().for_each(|run| space.give_back(run));
+        }
         let (nodes, journal) = Nodes::write(tree, &queue, space, &uuid, options.journal)?;
         let (finished, superblock) = Groups::new(nodes, options.sizing, uuid, journal).write()?;
         queue.finish()?;
@@ -98,25 +134,32 @@ impl Volume {
     }
 
     pub(super) fn checksums(&self) -> bool {
-        self.options.checksums
+        self.disk.options.checksums
     }
 
     pub(super) fn take(&self, blocks: u64) -> Result<Run, Ext4Error> {
         let mut space = self.space();
-        space.take(blocks).ok_or_else(|| full(&space))
+        let run = space.take(blocks).ok_or_else(|| full(&space))?;
+        locked(&self.ledger).take(&run);
+        Ok(run)
     }
 
     pub(super) fn give_back(&self, run: Run) {
+        locked(&self.ledger).give_back(&run);
         self.space().give_back(run);
     }
 
     pub(super) fn appender(&self) -> Appender<'_> {
-        Appender::new(&self.queue)
+        Appender::new(&self.disk.queue)
     }
 
     fn space(&self) -> MutexGuard<'_, Space> {
-        self.space.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.disk.space)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 pub(super) fn full(space: &Space) -> Ext4Error {

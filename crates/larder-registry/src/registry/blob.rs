@@ -9,8 +9,10 @@ use larder_core::{Descriptor, Digest};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 
+use super::senders::Senders;
 use super::span::Span;
 use super::{RegistryError, Repository};
+use crate::blob::BlobError;
 
 /// Blobs of fewer bytes come over one connection, as one request: with two layers at a time there are two connections
 /// anyhow, and a blob of this size is over before more of them have got up to speed.
@@ -41,6 +43,7 @@ pub(crate) struct BlobStream {
     digest: Digest,
     size: u64,
     policy: RangePolicy,
+    senders: Senders,
     received: u64,
     front: Front,
     /// The parts after the front, in order.
@@ -76,13 +79,15 @@ impl Repository {
         let Descriptor { digest, size, .. } = *descriptor;
         let policy = self.itself().shared.ranges;
         let end = if size < policy.above { size } else { policy.part.min(size) };
+        let senders = Senders::from(self.trusted_from(&digest));
         BlobStream {
             repository: self.clone(),
             digest,
             size,
             policy,
             received: 0,
-            front: Front::Direct(Box::new(Span::new(self, digest, size, 0, end))),
+            front: Front::Direct(Box::new(Span::new(self, digest, size, 0, end, senders.clone()))),
+            senders,
             ahead: VecDeque::new(),
             unclaimed: end,
         }
@@ -145,7 +150,20 @@ impl BlobStream {
     }
 
     fn span(&self, start: u64, end: u64) -> Span {
-        Span::new(&self.repository, self.digest, self.size, start, end)
+        Span::new(&self.repository, self.digest, self.size, start, end, self.senders.clone())
+    }
+
+    /// What came is `wrong`: names who sent it; a mirror among them is not asked for this blob again.
+    pub(crate) fn blame(&self, wrong: BlobError) -> BlobError {
+        let senders = self.senders.all();
+        let hosts: Vec<String> = senders.iter().map(|host| self.repository.host(*host).address()).collect();
+        let hosts = hosts.join(" and ");
+        let last_mirror = senders.into_iter().filter(|host| self.repository.host(*host).is_mirror()).max();
+        if let Some(mirror) = last_mirror {
+            self.repository.distrust(self.digest, mirror + 1);
+            tracing::warn!(hosts, error = %wrong, "a mirror sent wrong bytes, the next host is asked");
+        }
+        BlobError::Sent { wrong: Box::new(wrong), hosts, elsewhere: last_mirror.is_some() }
     }
 
     /// Whether the front goes to the blob's end by itself.

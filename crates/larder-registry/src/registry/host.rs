@@ -74,6 +74,12 @@ impl Host {
         Self { shared, base: mirror.base().clone(), scope, mirror: Some(of) }
     }
 
+    /// `HOST[:PORT]`, for messages.
+    pub(super) fn address(&self) -> String {
+        let port = self.base.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}{port}", self.base.host_str().unwrap_or_default())
+    }
+
     /// Whether it is a mirror that is not to be asked now.
     pub(super) fn is_resting(&self) -> bool {
         self.mirror.as_ref().is_some_and(|mirror| mirror.health.is_resting(Instant::now()))

@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE
 use reqwest::{Response, StatusCode};
 
 use super::retry::Backoff;
+use super::senders::Senders;
 use super::{Host, RegistryError, Repository};
 use crate::endpoint;
 
@@ -24,6 +25,7 @@ pub(super) struct Span {
     end: u64,
     body: Option<Body>,
     backoff: Backoff,
+    senders: Senders,
     /// Where a failure was last forgotten.
     mark: u64,
 }
@@ -35,11 +37,30 @@ struct Body {
 }
 
 impl Span {
-    /// The bytes from `start` up to `end` of a blob of `size` bytes; nothing is asked for before the first `next`.
-    pub(super) fn new(repository: &Repository, digest: Digest, size: u64, start: u64, end: u64) -> Self {
-        let repository = repository.clone();
-        let backoff = Backoff::new(repository.host(0).retry());
-        Self { repository, host: 0, digest, size, position: start, end, body: None, backoff, mark: start }
+    /// The bytes from `start` up to `end` of a blob of `size` bytes; nothing is asked for before the first `next`. Who sends
+    /// them is noted in `senders`.
+    pub(super) fn new(
+        repository: &Repository,
+        digest: Digest,
+        size: u64,
+        start: u64,
+        end: u64,
+        senders: Senders,
+    ) -> Self {
+        let (repository, host) = (repository.clone(), senders.first());
+        let backoff = Backoff::new(repository.host(host).retry());
+        Self {
+            repository,
+            host,
+            digest,
+            size,
+            position: start,
+            end,
+            body: None,
+            backoff,
+            senders,
+            mark: start,
+        }
     }
 
     /// Where it ends, in bytes from the blob's first one: at the blob's end, once a server sends all of it.
@@ -52,6 +73,7 @@ impl Span {
         loop {
             match self.step().await {
                 Ok(Some(chunk)) => {
+                    self.senders.add(self.host);
                     self.advance(chunk.len() as u64);
                     return Ok(Some(chunk));
                 }

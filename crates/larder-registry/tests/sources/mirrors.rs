@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use super::fake::{Registry, Reply, Request, Sample, amd64, chain, options};
-use larder_registry::{Client, ImageSpec, Mirror, ResolveError};
+use larder_registry::{BlobError, Client, ImageSpec, Mirror, ResolveError};
 use tokio::net::TcpListener;
 
 fn sample() -> Arc<Sample> {
@@ -135,6 +135,44 @@ async fn a_stream_that_breaks_at_a_mirror_goes_on_at_the_registry() {
     .await;
     let client = client("{}", &upstream, &[&format!("http://{}", mirror.host)]);
     assert!(fetch(&client, &upstream).await.unwrap().unwrap() == sample.layer.bytes);
+    assert_eq!(upstream.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn a_blob_with_other_bytes_is_opened_again_at_the_next_host_and_last_at_the_registry() {
+    let sample = sample();
+    let other = |request: &Request, sample: &Sample| {
+        let layer = request.path.contains(&sample.layer.descriptor.digest.to_string());
+        let bytes: Vec<u8> = sample.layer.bytes.iter().rev().copied().collect();
+        if layer { Reply::new(200, bytes) } else { sample.reply(request) }
+    };
+    let start = || {
+        let served = Arc::clone(&sample);
+        Registry::start(move |request, _| other(request, &served))
+    };
+    let (first, second, upstream) = (start().await, start().await, sound(&sample).await);
+    let client = client(
+        "{}",
+        &upstream,
+        &[&first, &second].map(|mirror| format!("http://{}", mirror.host)).each_ref().map(String::as_str),
+    );
+    let spec: ImageSpec = format!("{}/team/x:1", upstream.host).parse().unwrap();
+    let resolved = client.resolve(&spec, &amd64()).await.unwrap().pop().unwrap();
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        let mut reader = client.open(&resolved.origin, &resolved.image.layers[0].descriptor).unwrap();
+        let all = tokio::task::spawn_blocking(move || {
+            let mut bytes = Vec::new();
+            reader.read_to_end(&mut bytes).map(|_| bytes)
+        });
+        read.push(all.await.unwrap());
+    }
+    for (host, error) in [&first, &second].into_iter().zip(&read) {
+        let error = error.as_ref().unwrap_err();
+        assert!(BlobError::is_elsewhere(error), "{error}");
+        assert!(error.to_string().ends_with(&format!(", as {} sent it", host.host)), "{error}");
+    }
+    assert!(*read[2].as_ref().unwrap() == sample.layer.bytes);
     assert_eq!(upstream.requests().len(), 1);
 }
 

@@ -143,8 +143,10 @@ async fn a_part_that_cannot_be_had_or_has_other_bytes_fails_the_blob() {
     })
     .await;
     let error = fetch(&registry, POLICY).await.unwrap_err();
+    assert!(!BlobError::is_elsewhere(&error), "{error}");
     let error = error.get_ref().unwrap().downcast_ref().unwrap();
-    assert!(matches!(error, BlobError::Digest { .. }), "{error}");
+    let BlobError::Sent { wrong, hosts, .. } = error else { panic!("{error}") };
+    assert!(matches!(**wrong, BlobError::Digest { .. }) && *hosts == registry.host, "{error}");
 }
 
 #[tokio::test]

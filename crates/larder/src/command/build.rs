@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use larder_core::{Digest, Image, Layer, Platform};
 use larder_disk::{BuildOptions, BuildPlan, BuildReport, Cancel, LayerSource};
-use larder_registry::{Client, ClientOptions, ImageSpec, Origin};
+use larder_registry::{BlobError, Client, ClientOptions, ImageSpec, Origin};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -167,6 +167,10 @@ impl LayerSource for Blobs {
     fn open(&self, layer: &Layer) -> io::Result<Box<dyn BufRead + Send + '_>> {
         let origin = self.origins.get(&layer.descriptor.digest).ok_or(io::ErrorKind::NotFound)?;
         self.client.open(origin, &layer.descriptor).map(|reader| reader as Box<dyn BufRead + Send>)
+    }
+
+    fn is_elsewhere(&self, error: &io::Error) -> bool {
+        BlobError::is_elsewhere(error)
     }
 }
 
