@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the fuzz targets of larder-disk, for longer than the tests run them.
+//! `cargo xtask fuzz`: the fuzz targets of larder-disk and larder-registry, for longer than the tests run them.
 
 use std::process::Command;
 
@@ -28,6 +28,8 @@ enum Target {
     Documents,
     /// File systems
     Disk,
+    /// What `docker save` writes
+    Archive,
 }
 
 pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
@@ -37,6 +39,7 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
         Some(Target::Inflate) => "fuzz::inflate::",
         Some(Target::Documents) => "fuzz::documents::",
         Some(Target::Disk) => "fuzz::disk::",
+        Some(Target::Archive) => "fuzz::docker_archives",
     };
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
     let mut command = Command::new("cargo");
@@ -47,6 +50,8 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
             "--quiet",
             "--package",
             "larder-disk",
+            "--package",
+            "larder-registry",
             "--lib",
             module,
             "--",

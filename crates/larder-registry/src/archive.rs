@@ -4,6 +4,7 @@
 
 mod contents;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
@@ -140,6 +141,8 @@ pub(crate) struct Archive {
     path: PathBuf,
     file: Arc<File>,
     contents: Contents,
+    /// Of the layers that had to be read for it, by where they begin: images share layers.
+    digests: RefCell<HashMap<u64, Digest>>,
 }
 
 /// Where the layers of an archive's images are.
@@ -169,7 +172,7 @@ impl Archive {
             return Err(ArchiveError::Compressed { path: path.to_owned(), program });
         }
         let contents = Contents::scan(path, &file)?;
-        Ok(Self { path: path.to_owned(), file, contents })
+        Ok(Self { path: path.to_owned(), file, contents, digests: RefCell::default() })
     }
 
     /// Every image under each of its names, and where their layers are; blocking.
@@ -243,12 +246,17 @@ impl Archive {
     }
 
     fn digest(&self, span: Span) -> io::Result<Digest> {
+        if let Some(known) = self.digests.borrow().get(&span.offset) {
+            return Ok(*known);
+        }
         let extent = extent(&self.file, &self.path, span);
         let mut hasher = Sha256::new();
         for chunk in extent.chunks() {
             hasher.update(&chunk?);
         }
-        Ok(Digest::from_sha256(hasher.finalize().into()))
+        let digest = Digest::from_sha256(hasher.finalize().into());
+        self.digests.borrow_mut().insert(span.offset, digest);
+        Ok(digest)
     }
 
     fn manifest(&self, config: &Blob, layers: Vec<IndexEntry>) -> Result<Blob, ArchiveError> {

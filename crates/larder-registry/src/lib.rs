@@ -15,6 +15,8 @@ mod archive;
 mod credentials;
 mod endpoint;
 mod foreign_text;
+#[cfg(test)]
+mod fuzz;
 mod layout;
 mod registry;
 mod trust;

@@ -2,8 +2,8 @@
 
 use larder_core::{Blob, Digest, Image, ImageRef, Index, Manifest, Platform, media_type};
 
-use super::Target;
 use crate::layout::CacheDisk;
+use larder_fuzz::Target;
 
 #[test]
 fn documents_are_read_or_refused() {
@@ -48,7 +48,7 @@ fn documents_are_read_or_refused() {
     ];
     let mut seeds = texts.map(String::into_bytes).to_vec();
     seeds.extend([manifest.bytes.to_vec(), config.bytes.to_vec()]);
-    Target { name: "documents", seeds, mend: &|_, _| {}, read: &mut read }.run();
+    Target { name: "documents", corpus: super::CORPUS, seeds, mend: &|_, _| {}, read: &mut read }.run();
 }
 
 /// The error's variant, and what the parser said.
@@ -111,5 +111,6 @@ fn the_metadata_of_a_disk_is_read_or_refused() {
         }
     };
     assert_eq!(read(&seed), "1 images, 2 layers");
-    Target { name: "metadata", seeds: vec![seed], mend: &|_, _| {}, read: &mut read }.run();
+    Target { name: "metadata", corpus: super::CORPUS, seeds: vec![seed], mend: &|_, _| {}, read: &mut read }
+        .run();
 }

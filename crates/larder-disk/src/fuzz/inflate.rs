@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, Read as _, Write as _};
 
-use super::Target;
 use crate::inflate::inflate;
+use larder_fuzz::Target;
 
 /// A bomb is not read to its end; what limits one is the build's own limit for layers.
 const ENOUGH: u64 = 16 << 20;
@@ -22,7 +22,8 @@ fn damaged_streams_end() {
             }
         })
     };
-    Target { name: "inflate", seeds: seeds(), mend: &|_, _| {}, read: &mut read }.run();
+    Target { name: "inflate", corpus: super::CORPUS, seeds: seeds(), mend: &|_, _| {}, read: &mut read }
+        .run();
 }
 
 /// The number's magnitude.

@@ -3,13 +3,12 @@
 use std::collections::HashMap;
 use std::process::Command;
 
-use super::Target;
-use super::mutate::Mutator;
 use crate::fixture::{Archive, Made, Scratch};
 use crate::layer::{inherit, listing};
 use crate::tree::{Attributes, Kind, MAX_NAME, NodeId, Tree};
+use larder_fuzz::tar::{BLOCK, headers, seal};
+use larder_fuzz::{Mutator, Target};
 
-const BLOCK: usize = 512;
 /// Layers that go onto one disk, which e2fsck then judges.
 const ON_A_DISK: usize = 200;
 /// Archives unpacked to one volume, so that it does not grow for ever.
@@ -25,7 +24,7 @@ fn layers_stay_within_themselves_and_make_clean_disks() {
         }
         answer
     };
-    Target { name: "layer", seeds: seeds(), mend: &mend, read: &mut read }.run();
+    Target { name: "layer", corpus: super::CORPUS, seeds: seeds(), mend: &mend, read: &mut read }.run();
     disk.judge();
 }
 
@@ -145,28 +144,7 @@ fn mend(input: &mut Vec<u8>, mutator: &mut Mutator) {
         let header = *mutator.one_of(&headers);
         field(&mut input[header..header + BLOCK], mutator);
     }
-    for header in headers {
-        let block = &mut input[header..header + BLOCK];
-        block[148..156].fill(b' ');
-        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    }
-}
-
-/// Where headers begin, as far as sizes lead from one to the next.
-fn headers(input: &[u8]) -> Vec<usize> {
-    let (mut found, mut at) = (Vec::new(), 0);
-    while let Some(block) = input.get(at..at + BLOCK) {
-        at += BLOCK;
-        if block.iter().any(|byte| *byte != 0) {
-            found.push(at - BLOCK);
-            let digits = block[124..136].iter().take_while(|byte| byte.is_ascii_digit());
-            let size = digits.fold(0, |size, digit| size << 3 | usize::from(digit & 7));
-            let header_only = matches!(block[156], b'1'..=b'6');
-            at = at.saturating_add(if header_only { 0 } else { size.next_multiple_of(BLOCK) });
-        }
-    }
-    found
+    seal(input, &headers);
 }
 
 fn field(header: &mut [u8], mutator: &mut Mutator) {

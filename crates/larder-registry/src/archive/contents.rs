@@ -2,14 +2,18 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 
+use larder_core::ByteSize;
 use tar::{Entry, EntryType};
 
 use super::ArchiveError;
 
 /// Some 25 entries an image of each of a thousand images, several times over; it bounds the memory for names.
 const MAX_ENTRIES: usize = 200_000;
+/// Bytes of headers, long names among them, which are kept in memory: a kilobyte for each of those entries.
+const MAX_HEADERS: u64 = 200 << 20;
 /// Old archives link one layer to another; a longer chain is a loop.
 const MAX_LINKS: usize = 8;
 
@@ -38,7 +42,7 @@ impl Contents {
     pub(super) fn scan(path: &Path, file: &File) -> Result<Self, ArchiveError> {
         let failed = |source| ArchiveError::Read { path: path.to_owned(), source };
         let end = file.metadata().map_err(failed)?.len();
-        let mut archive = tar::Archive::new(file);
+        let mut archive = tar::Archive::new(Headers { file, left: MAX_HEADERS });
         let mut contents = Self::default();
         for (index, entry) in archive.entries_with_seek().map_err(failed)?.enumerate() {
             let entry = entry.map_err(failed)?;
@@ -55,7 +59,7 @@ impl Contents {
         Ok(contents)
     }
 
-    fn add(&mut self, entry: &Entry<'_, &File>) {
+    fn add(&mut self, entry: &Entry<'_, impl Read>) {
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let target = entry.link_name_bytes().map(|target| String::from_utf8_lossy(&target).into_owned());
         let target = target.unwrap_or_default();
@@ -84,6 +88,27 @@ impl Contents {
             }
         }
         None
+    }
+}
+
+/// An archive of which only so much may be read: what is between the headers is skipped.
+struct Headers<'a> {
+    file: &'a File,
+    left: u64,
+}
+
+impl Read for Headers<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.file.read(buffer)?;
+        let too_long = || io::Error::other(format!("its headers take more than {}", ByteSize(MAX_HEADERS)));
+        self.left = self.left.checked_sub(length as u64).ok_or_else(too_long)?;
+        Ok(length)
+    }
+}
+
+impl Seek for Headers<'_> {
+    fn seek(&mut self, position: SeekFrom) -> io::Result<u64> {
+        self.file.seek(position)
     }
 }
 
@@ -125,6 +150,21 @@ mod tests {
         for (base, path, expected) in table {
             assert_eq!(normalise(base, path).as_deref(), expected, "{base} {path}");
         }
+    }
+
+    #[test]
+    fn a_name_that_fills_the_memory_is_refused() {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(1 << 40);
+        header.set_cksum();
+        let file = tempfile::tempfile().unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, header.as_bytes(), 0).unwrap();
+        // A hole: it takes no space.
+        file.set_len(2 << 40).unwrap();
+        let error = Contents::scan(Path::new("archive"), &file).unwrap_err();
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("its headers take more than 200 MiB"), "{cause}");
     }
 
     #[test]

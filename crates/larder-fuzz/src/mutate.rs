@@ -29,7 +29,7 @@ const NUMBERS: [u64; 22] = [
 ];
 
 /// The source of all changes.
-pub(super) struct Mutator(pub(super) Rng);
+pub struct Mutator(pub Rng);
 
 impl Mutator {
     pub(super) fn new(seed: u64) -> Self {
@@ -45,11 +45,13 @@ impl Mutator {
         input
     }
 
-    pub(super) fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    /// One of `items`, which are not empty.
+    pub fn one_of<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.0.usize(0..items.len())]
     }
 
-    pub(super) fn number(&mut self) -> u64 {
+    /// A number, mostly one at which something changes.
+    pub fn number(&mut self) -> u64 {
         match self.0.u32(0..4) {
             0 => self.0.u64(..) >> self.0.u32(0..64),
             _ => *self.one_of(&NUMBERS),
