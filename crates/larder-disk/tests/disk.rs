@@ -4,12 +4,14 @@
 
 mod fixture;
 
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use fixture::{Blobs, Silent, bake, base, e2fsck, file, gzip, image, layer, options, upper};
-use larder_core::Image;
-use larder_disk::{BuildError, BuildOptions, CacheDisk, Cancel, build};
+use larder_core::{Image, Layer};
+use larder_disk::{BuildError, BuildOptions, CacheDisk, Cancel, LayerSource, build};
 
 #[test]
 fn a_disk_is_clean_and_a_second_reader_finds_everything() {
@@ -112,6 +114,59 @@ fn a_cancelled_build_leaves_nothing_behind() {
     let result = build(&images, &blobs, &directory.path().join("disk"), &options(), &Silent, &cancel);
     assert!(matches!(result, Err(BuildError::Cancelled)));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+/// Blobs that are wrong at the first place, as is only told at their end.
+struct Elsewhere {
+    blobs: Blobs,
+    wrong: fn(&[u8]) -> Vec<u8>,
+    opened: AtomicUsize,
+}
+
+impl LayerSource for Elsewhere {
+    fn open(&self, layer: &Layer) -> io::Result<Box<dyn BufRead + Send + '_>> {
+        if self.opened.fetch_add(1, Ordering::Relaxed) > 0 {
+            return self.blobs.open(layer);
+        }
+        let wrong = (self.wrong)(&self.blobs.0[&layer.descriptor.digest]);
+        Ok(Box::new(BufReader::new(Cursor::new(wrong).chain(WrongDigest))))
+    }
+
+    fn is_elsewhere(&self, error: &io::Error) -> bool {
+        error.to_string() == "the digest is wrong" && self.opened.load(Ordering::Relaxed) == 1
+    }
+}
+
+struct WrongDigest;
+
+impl Read for WrongDigest {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::Error::other("the digest is wrong"))
+    }
+}
+
+#[test]
+fn a_layer_with_a_wrong_digest_is_laid_out_anew_from_elsewhere_and_takes_no_more_room() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut blobs = Blobs::default();
+    let images = [image(&mut blobs, "one", &[layer(base)])];
+    let direct = bake(&images, &blobs, &path("direct")).unwrap();
+    let wrong: [fn(&[u8]) -> Vec<u8>; 3] = [
+        <[u8]>::to_vec,
+        // Neither gzip nor a tar, and more than is read before that is noticed.
+        |_| vec![b'x'; 8 << 20],
+        |bytes| [&bytes[..bytes.len() / 2], &[0xff; 1 << 20]].concat(),
+    ];
+    for (number, wrong) in wrong.into_iter().enumerate() {
+        let source = Elsewhere { blobs: Blobs(blobs.0.clone()), wrong, opened: AtomicUsize::new(0) };
+        let output = path(&number.to_string());
+        let report = build(&images, &source, &output, &options(), &Silent, &Cancel::default()).unwrap();
+        assert_eq!(source.opened.into_inner(), 2);
+        assert_eq!((report.id, report.used), (direct.id, direct.used), "{number}");
+        e2fsck(&output);
+        assert!(larder_disk::verify(&output, 1, &|_, _| {}).unwrap().is_good());
+    }
 }
 
 #[test]
