@@ -304,6 +304,11 @@ impl Image {
         self.indexes.first().unwrap_or(&self.manifest)
     }
 
+    /// Bytes of its layers' blobs, as its manifest has them.
+    pub fn blob_bytes(&self) -> u64 {
+        self.layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add)
+    }
+
     /// The chain ID of the whole image; none for an image without layers.
     pub fn top(&self) -> Option<ChainId> {
         self.layers.last().map(|layer| layer.chain_id)

@@ -85,7 +85,7 @@ pub fn diff(old: &Inspection, new: &Inspection) -> DiskDiff {
     let amount = |change| {
         layers.iter().filter(|layer| layer.change == change).fold(Amount::default(), |sum, layer| Amount {
             layers: sum.layers + 1,
-            bytes: sum.bytes + layer.bytes,
+            bytes: sum.bytes.saturating_add(layer.bytes),
         })
     };
     DiskDiff {

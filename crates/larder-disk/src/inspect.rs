@@ -1,6 +1,6 @@
 //! What is on a cache disk, without reading the files' contents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use larder_core::{ChainId, DiffId, Digest, Image};
@@ -158,7 +158,7 @@ fn described_image(image: &Image) -> InspectedImage {
         platform: Some(image.platform.to_string()),
         contents: Some(ImageContents {
             layers: image.layers.iter().map(|layer| layer.chain_id).collect(),
-            compressed_bytes: image.layers.iter().map(|layer| layer.descriptor.size).sum(),
+            compressed_bytes: image.blob_bytes(),
             disk_bytes: 0,
             own_bytes: 0,
         }),
@@ -168,12 +168,12 @@ fn described_image(image: &Image) -> InspectedImage {
 /// The images that `ctr images ls` listed: REF TYPE DIGEST SIZE UNIT PLATFORMS LABELS.
 pub(crate) fn table(text: &[u8]) -> Vec<InspectedImage> {
     let text = String::from_utf8_lossy(text);
-    let mut images: Vec<InspectedImage> = Vec::new();
+    let (mut images, mut known) = (Vec::new(), HashSet::new());
     for line in text.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let Some(name) = fields.first().filter(|name| **name != "REF") else { continue };
         // The reference lists everything again after each image.
-        if images.iter().all(|image| image.name != *name) {
+        if known.insert(*name) {
             images.push(InspectedImage {
                 name: (*name).to_owned(),
                 digest: fields.get(2).and_then(|digest| digest.parse().ok()),
@@ -204,8 +204,9 @@ fn weigh(images: &mut [InspectedImage], layers: &[InspectedLayer]) {
         layers.iter().map(|layer| (layer.chain_id, layer)).collect();
     for contents in images.iter_mut().filter_map(|image| image.contents.as_mut()) {
         for layer in contents.layers.iter().filter_map(|chain_id| by_chain.get(chain_id)) {
-            contents.disk_bytes += layer.bytes;
-            contents.own_bytes += if layer.images.len() == 1 { layer.bytes } else { 0 };
+            let own = if layer.images.len() == 1 { layer.bytes } else { 0 };
+            contents.disk_bytes = contents.disk_bytes.saturating_add(layer.bytes);
+            contents.own_bytes = contents.own_bytes.saturating_add(own);
         }
     }
 }
@@ -214,7 +215,9 @@ fn sharing(layers: &[InspectedLayer]) -> Sharing {
     let shared = layers.iter().filter(|layer| layer.images.len() > 1);
     shared.fold(Sharing::default(), |sum, layer| Sharing {
         layers: sum.layers + 1,
-        saved_bytes: sum.saved_bytes + layer.bytes * (layer.images.len() as u64 - 1),
+        saved_bytes: sum
+            .saved_bytes
+            .saturating_add(layer.bytes.saturating_mul(layer.images.len() as u64 - 1)),
     })
 }
 

@@ -80,7 +80,7 @@ fn short(layer: &Layer) -> String {
 
 impl Reporter for Progress {
     fn planned(&self, layers: &[&Layer]) {
-        let bytes = layers.iter().map(|layer| layer.descriptor.size).sum();
+        let bytes = layers.iter().map(|layer| layer.descriptor.size).fold(0, u64::saturating_add);
         match self {
             Self::Terminal(bars) => bars.total.set_length(bytes),
             Self::Lines(counts) => {

@@ -52,7 +52,8 @@ impl<'a> Plan<'a> {
 
     /// Bytes of all layers' blobs.
     pub(super) fn blob_bytes(&self) -> u64 {
-        self.layers.iter().map(|planned| planned.layer.descriptor.size).sum()
+        let sizes = self.layers.iter().map(|planned| planned.layer.descriptor.size);
+        sizes.fold(0, u64::saturating_add)
     }
 
     /// The layers below `layer`, nearest first.

@@ -116,12 +116,13 @@ impl FileSystem {
 
     /// Where a symbolic link leads.
     pub(crate) fn target(&self, inode: &Inode) -> Result<Vec<u8>, ReadError> {
-        let length = usize::try_from(inode.size).unwrap_or(usize::MAX);
-        if !inode.has_extents() {
-            return Ok(inode.map.get(..length).unwrap_or_default().to_vec());
-        }
+        let cannot_be = || ReadError::damaged(Object::Inode(inode.number), "its target's length cannot be");
+        let length = usize::try_from(inode.size).map_err(|_| cannot_be())?;
         if length == 0 || length >= self.superblock.block_size {
-            return Err(ReadError::damaged(Object::Inode(inode.number), "its target's length cannot be"));
+            return Err(cannot_be());
+        }
+        if !inode.has_extents() {
+            return inode.map.get(..length).map(<[u8]>::to_vec).ok_or_else(cannot_be);
         }
         let mut target = Vec::with_capacity(length);
         self.content(inode, &mut Window::of(inode.size), &mut |piece| target.extend_from_slice(piece))?;

@@ -9,7 +9,7 @@ use super::problem::{Place, Problems};
 use crate::layout::{
     self, BLOBS, IMAGES, INDEX, LayoutError, Listings, OCI_LAYOUT, OCI_LAYOUT_FILE, SNAPSHOTS, SnapshotLine,
 };
-use crate::medium::{Medium, MediumError, Window};
+use crate::medium::{Medium, MediumError, Place as Location, Window};
 use crate::tree::Kind;
 
 /// What may be in a disk's root.
@@ -72,6 +72,11 @@ impl Reader<'_> {
 
     /// The names in a directory, or in the root; none that cannot be read.
     fn names(&self, directory: Option<&str>) -> Vec<String> {
+        self.children(directory).into_iter().map(|(name, _)| name).collect()
+    }
+
+    /// The same with the places that the names lead to.
+    fn children(&self, directory: Option<&str>) -> Vec<(String, Location)> {
         let place = match directory {
             None => Ok(Some(self.medium.root())),
             Some(directory) => self.medium.find(directory),
@@ -79,7 +84,7 @@ impl Reader<'_> {
         let children = place.and_then(|place| self.medium.children(&place.ok_or(MediumError::Absent)?));
         let at = directory.map_or(Place::Disk, |directory| Place::File(directory.to_owned()));
         let children = children.map_err(|error| self.problems.error(at, &error)).unwrap_or_default();
-        children.into_iter().map(|(name, _)| name.escape_ascii().to_string()).collect()
+        children.into_iter().map(|(name, place)| (name.escape_ascii().to_string(), place)).collect()
     }
 
     /// The lines of `snapshots.metadata`, without those that name a layer or a directory again.
@@ -173,9 +178,9 @@ impl Reader<'_> {
 
     /// Every blob has the digest that is its name.
     fn blobs(&self) {
-        for name in self.names(Some(BLOBS)) {
+        for (name, place) in self.children(Some(BLOBS)) {
             let path = format!("{BLOBS}/{name}");
-            match self.digest(&path) {
+            match self.digest(&place) {
                 Ok(found) if found.hex() == name => {}
                 Ok(found) => self.problems.at(Place::File(path), format_args!("its digest is {found}")),
                 Err(error) => self.problems.error(Place::File(path), &error),
@@ -183,15 +188,14 @@ impl Reader<'_> {
         }
     }
 
-    fn digest(&self, path: &str) -> Result<Digest, MediumError> {
-        let place = self.medium.find(path)?.ok_or(MediumError::Absent)?;
-        let size = match self.medium.stat(&place)?.kind {
+    fn digest(&self, place: &Location) -> Result<Digest, MediumError> {
+        let size = match self.medium.stat(place)?.kind {
             Kind::File(content) if content.size <= MAX_BLOB => content.size,
             Kind::File(_) => return Err(MediumError::TooLarge(MAX_BLOB)),
             _ => return Err(MediumError::Kind("regular file")),
         };
         let mut hasher = Sha256::new();
-        self.medium.content(&place, &mut Window::of(size), &mut |piece| hasher.update(piece))?;
+        self.medium.content(place, &mut Window::of(size), &mut |piece| hasher.update(piece))?;
         Ok(Digest::from_sha256(hasher.finalize().into()))
     }
 

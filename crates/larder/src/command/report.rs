@@ -71,7 +71,7 @@ pub(super) fn planned(form: ReportForm, images: &[Image], plan: &BuildPlan, requ
         return printer::json(&Planned { images, plan, requests });
     }
     for image in &images {
-        let bytes = ByteSize(image.image.layers.iter().map(|layer| layer.descriptor.size).sum());
+        let bytes = ByteSize(image.image.blob_bytes());
         printer::data(format_args!("{} {}: {} layers, {bytes}", image.reference, image.digest, image.layers));
     }
     for layer in &plan.layers {

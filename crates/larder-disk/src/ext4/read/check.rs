@@ -6,12 +6,12 @@ mod bitmaps;
 mod claims;
 mod copies;
 mod inodes;
+mod journal;
 mod names;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 
-use super::bytes::be32_at;
 use super::error::{Object, ReadError};
 use super::{FileSystem, Group};
 use claims::Claims;
@@ -20,8 +20,6 @@ use claims::Claims;
 const MAX_FINDINGS: usize = 1000;
 /// Blocks with several owners whose owners are all looked for.
 const MAX_CONFLICTS: usize = 64;
-/// jbd2's, big-endian.
-const JOURNAL_MAGIC: u32 = 0xc03b_3998;
 
 /// What is wrong with a file system.
 #[derive(Debug, Default)]
@@ -158,27 +156,6 @@ impl<'a> Check<'a> {
             self.conflicts.insert(taken);
         } else {
             self.findings.omitted += 1;
-        }
-    }
-
-    fn journal(&mut self) {
-        let Some(number) = self.fs.superblock.journal else { return };
-        let first = self.fs.inode(number).and_then(|inode| {
-            let first = self.fs.extents(&inode)?.runs.first().map(|run| run.physical);
-            Ok((inode.size, first.map(|block| self.fs.block(block)).transpose()?))
-        });
-        let Some((size, first)) = self.findings.note(first) else { return };
-        let first = first.unwrap_or_default();
-        let block_size = self.fs.superblock.block_size as u64;
-        let length = u64::from(be32_at(&first, 0x10)) * block_size;
-        let is_journal = be32_at(&first, 0) == JOURNAL_MAGIC
-            && matches!(be32_at(&first, 4), 3 | 4)
-            && u64::from(be32_at(&first, 0x0c)) == block_size
-            && length <= size;
-        if !is_journal {
-            self.damaged(Object::Journal, "it is no journal");
-        } else if be32_at(&first, 0x1c) != 0 {
-            self.damaged(Object::Journal, "it holds changes, but the file system says that it was unmounted");
         }
     }
 }

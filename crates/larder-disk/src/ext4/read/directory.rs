@@ -65,7 +65,7 @@ impl FileSystem {
             let object = Object::DirectoryBlock { inode: inode.number, block: logical };
             let block = self.block(physical)?;
             let end = check_block(object, &block, inode, logical, inode.seed(&self.superblock))?;
-            self.parse(object, block.get(..end).unwrap_or_default(), &mut all)?;
+            self.parse(object, &block[..end], &mut all)?;
         }
         if places.next().is_some() {
             return Err(ReadError::damaged(object, "the directory has blocks beyond its end"));
@@ -78,24 +78,24 @@ impl FileSystem {
         let mut rest = block;
         while !rest.is_empty() {
             let length = usize::from(u16_at(rest, 4));
-            let name_length = usize::from(rest.get(6).copied().unwrap_or(0));
-            if length < ENTRY + name_length || !length.is_multiple_of(4) || length > rest.len() {
-                return Err(damaged("an entry's length cannot be"));
-            }
-            let (entry, later) = rest.split_at(length);
+            let fits = length >= ENTRY && length.is_multiple_of(4);
+            let split = rest.split_at_checked(length).filter(|_| fits);
+            let (entry, later) = split.ok_or_else(|| damaged("an entry's length cannot be"))?;
+            let (fixed, name) = entry.split_at(ENTRY);
+            let name = name.get(..usize::from(fixed[6]));
+            let name = name.ok_or_else(|| damaged("an entry's length cannot be"))?;
             rest = later;
-            let inode = u32_at(entry, 0);
+            let inode = u32_at(fixed, 0);
             if inode == 0 {
                 continue;
             }
-            let name = entry.get(ENTRY..ENTRY + name_length).unwrap_or_default();
             if name.is_empty() || name.contains(&b'/') || name.contains(&0) {
                 return Err(damaged("an entry's name cannot be"));
             }
             if inode > self.superblock.inodes {
                 return Err(damaged("an entry names an inode that is not there"));
             }
-            let kind = if self.superblock.has_file_types() { entry.get(7).copied().unwrap_or(0) } else { 0 };
+            let kind = if self.superblock.has_file_types() { fixed[7] } else { 0 };
             all.push(Entry { name: name.into(), inode, kind });
         }
         Ok(())

@@ -77,9 +77,9 @@ fn checksum_is_right(superblock: &Superblock, number: u64, bytes: &[u8]) -> bool
     match superblock.checksums {
         Checksums::Absent => true,
         Checksums::Groups => {
-            let (before, from) = bytes.split_at(CHECKSUM_AT.min(bytes.len()));
             let sum = crc16(crc16(!0, &superblock.uuid), &number.to_le_bytes());
-            crc16(crc16(sum, before), from.get(2..).unwrap_or_default()) == stored
+            let (before, behind) = (bytes.get(..CHECKSUM_AT), bytes.get(CHECKSUM_AT + 2..));
+            before.zip(behind).is_some_and(|(before, behind)| crc16(crc16(sum, before), behind) == stored)
         }
         Checksums::All(seed) => {
             let mut sealed = bytes.to_vec();

@@ -96,9 +96,8 @@ impl Inode {
             return Err(damaged("it is named, but not in use"));
         }
         let file_type = FileType::of(mode).ok_or_else(|| damaged("its file type cannot be"))?;
-        if GOOD_OLD_SIZE + extra > bytes.len() || !extra.is_multiple_of(4) {
-            return Err(damaged("its extra size cannot be"));
-        }
+        let rest = bytes.get(GOOD_OLD_SIZE + extra..).filter(|_| extra.is_multiple_of(4));
+        let rest = rest.ok_or_else(|| damaged("its extra size cannot be"))?;
         let flags = u32_at(bytes, 0x20);
         if flags & (FLAG_ENCRYPTED | FLAG_INLINE_DATA) != 0 {
             return Err(damaged(
@@ -108,7 +107,9 @@ impl Inode {
         let extra_field = |at: usize| if at + 4 <= GOOD_OLD_SIZE + extra { u32_at(bytes, at) } else { 0 };
         let blocks = joined(u32_at(bytes, 0x1c), u32::from(u16_at(bytes, 0x74)));
         let unit = if flags & FLAG_HUGE_FILE != 0 { superblock.block_size as u64 / 512 } else { 1 };
-        let map = bytes.get(MAP).and_then(|map| map.try_into().ok()).unwrap_or([0; 60]);
+        let Some(map) = bytes.get(MAP).and_then(|map| map.try_into().ok()) else {
+            return Err(damaged("its record is too short"));
+        };
         let inode = Self {
             number,
             file_type,
@@ -123,7 +124,7 @@ impl Inode {
             generation: u32_at(bytes, GENERATION),
             xattr_block: joined(u32_at(bytes, 0x68), u32::from(u16_at(bytes, 0x76))),
             map,
-            rest: bytes.get(GOOD_OLD_SIZE + extra..).unwrap_or_default().to_vec(),
+            rest: rest.to_vec(),
         };
         inode.plausible().map_err(damaged)?;
         Ok(inode)

@@ -11,6 +11,7 @@ use crate::ext4::geometry;
 pub(super) const OFFSET: u64 = 1024;
 pub(super) const LENGTH: usize = 1024;
 const CHECKSUM_AT: usize = 0x3fc;
+const RO_COMPAT: usize = 0x64;
 const MAGIC: u16 = 0xef53;
 /// Blocks of 64 TiB, the most that a cloud's disk has; bitmaps of all of them still fit in memory.
 const MAX_BLOCKS: u64 = 1 << 34;
@@ -110,12 +111,13 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
-    /// Reads the 1024 bytes of a superblock; `object` says which one it is.
-    pub(super) fn parse(bytes: &[u8], object: Object) -> Result<Self, ReadError> {
+    /// Reads a superblock; `object` says which one it is.
+    pub(super) fn parse(bytes: &[u8; LENGTH], object: Object) -> Result<Self, ReadError> {
         if u16_at(bytes, 0x38) != MAGIC {
             return Err(ReadError::NotExt4);
         }
-        let (compat, incompat, ro_compat) = (u32_at(bytes, 0x5c), u32_at(bytes, 0x60), u32_at(bytes, 0x64));
+        let (compat, incompat, ro_compat) =
+            (u32_at(bytes, 0x5c), u32_at(bytes, 0x60), u32_at(bytes, RO_COMPAT));
         let uuid = uuid_at(bytes, 0x68);
         let checksums = checksums(bytes, &uuid, object)?;
         supported(incompat, ro_compat)?;
@@ -278,21 +280,30 @@ impl Superblock {
     }
 }
 
-fn checksums(bytes: &[u8], uuid: &[u8; 16], object: Object) -> Result<Checksums, ReadError> {
-    let (incompat, ro_compat) = (u32_at(bytes, 0x60), u32_at(bytes, 0x64));
+fn checksums(bytes: &[u8; LENGTH], uuid: &[u8; 16], object: Object) -> Result<Checksums, ReadError> {
+    let (incompat, ro_compat) = (u32_at(bytes, 0x60), u32_at(bytes, RO_COMPAT));
     if ro_compat & RO_METADATA_CSUM == 0 {
+        if had_checksums(bytes, ro_compat) {
+            return Err(ReadError::Checksum(object));
+        }
         let groups = ro_compat & RO_GDT_CSUM != 0;
         return Ok(if groups { Checksums::Groups } else { Checksums::Absent });
     }
-    if bytes.get(0x175) != Some(&CRC32C) {
+    if bytes[0x175] != CRC32C {
         return Err(ReadError::damaged(object, "its kind of checksum is unknown"));
     }
-    let covered = bytes.get(..CHECKSUM_AT).unwrap_or_default();
-    if raw(!0, covered) != u32_at(bytes, CHECKSUM_AT) {
+    if raw(!0, &bytes[..CHECKSUM_AT]) != u32_at(bytes, CHECKSUM_AT) {
         return Err(ReadError::Checksum(object));
     }
     let stored_seed = incompat & INCOMPAT_CSUM_SEED != 0;
     Ok(Checksums::All(if stored_seed { Seed::stored(u32_at(bytes, 0x270)) } else { Seed::new(uuid) }))
+}
+
+/// Whether a superblock without checksums has the one that was right with them: the damage of a single bit must not end all checks.
+fn had_checksums(bytes: &[u8; LENGTH], ro_compat: u32) -> bool {
+    let mut before = *bytes;
+    before[RO_COMPAT..RO_COMPAT + 4].copy_from_slice(&(ro_compat | RO_METADATA_CSUM).to_le_bytes());
+    raw(!0, &before[..CHECKSUM_AT]) == u32_at(bytes, CHECKSUM_AT)
 }
 
 /// Refuses features under which the rest would mean something else.

@@ -21,13 +21,13 @@ impl FileSystem {
     /// All extended attributes of `inode`, by full name.
     pub(crate) fn xattrs(&self, inode: &Inode) -> Result<Xattrs, ReadError> {
         let mut found = Found::new();
-        if u32_at(&inode.rest, 0) == MAGIC {
-            let area = inode.rest.get(4..).unwrap_or_default();
-            take(Object::Inode(inode.number), area, 0, &mut found)?;
+        if let Some(area) = inode.rest.strip_prefix(&MAGIC.to_le_bytes()) {
+            take(Object::Inode(inode.number), area, area, &mut found)?;
         }
         if inode.xattr_block != 0 {
             let object = Object::XattrBlock { inode: inode.number, block: inode.xattr_block };
-            take(object, &self.xattr_block(inode)?, BLOCK_HEADER, &mut found)?;
+            let block = self.xattr_block(inode)?;
+            take(object, &block, &block[BLOCK_HEADER..], &mut found)?;
         }
         Ok((!found.is_empty()).then(|| Box::new(found)))
     }
@@ -58,26 +58,24 @@ impl FileSystem {
     }
 }
 
-/// Takes the attributes whose entries begin at `first` in `area`, from whose start their values are counted.
-fn take(object: Object, area: &[u8], first: usize, found: &mut Found) -> Result<(), ReadError> {
+/// Takes the attributes of the list that `rest` begins with; their values are counted from the start of `area`.
+fn take(object: Object, area: &[u8], mut rest: &[u8], found: &mut Found) -> Result<(), ReadError> {
     let damaged = |what: &'static str| ReadError::damaged(object, what);
-    let mut rest = area.get(first..).unwrap_or_default();
     // Four zero bytes end the list.
-    while u32_at(rest, 0) != 0 {
-        let name_length = usize::from(rest.first().copied().unwrap_or(0));
-        let index = rest.get(1).copied().unwrap_or(0);
-        let (offset, size) = (usize::from(u16_at(rest, 2)), u32_at(rest, 8) as usize);
-        let name = rest.get(ENTRY..ENTRY + name_length);
+    while !rest.starts_with(&[0; 4]) {
+        let beyond = || damaged("an extended attribute reaches beyond its place");
+        let (fixed, names) = rest.split_first_chunk::<ENTRY>().ok_or_else(beyond)?;
+        let (name_length, index) = (usize::from(fixed[0]), fixed[1]);
+        let (offset, size) = (usize::from(u16_at(fixed, 2)), u32_at(fixed, 8) as usize);
+        let name = names.get(..name_length).ok_or_else(beyond)?;
         let value = if size == 0 { Some(&[][..]) } else { area.get(offset..offset.saturating_add(size)) };
-        let (Some(name), Some(value)) = (name, value) else {
-            return Err(damaged("an extended attribute reaches beyond its place"));
-        };
+        let value = value.ok_or_else(beyond)?;
         let (name, value) = restored(index, name, value)
             .ok_or_else(|| damaged("an extended attribute is of an unknown kind, or malformed"))?;
         if found.insert(name, value).is_some() {
             return Err(damaged("an extended attribute is there twice"));
         }
-        rest = rest.get(ENTRY + name_length.next_multiple_of(4)..).unwrap_or_default();
+        rest = names.get(name_length.next_multiple_of(4)..).ok_or_else(beyond)?;
     }
     Ok(())
 }

@@ -10,6 +10,8 @@ use crate::ext4::read::groups::Group;
 use crate::ext4::read::inode::{FileType, Inode, checksum_is_right, is_blank};
 use crate::ext4::read::superblock::Checksums;
 
+/// Inodes that cannot be read, after which no more are tried: a disk of nothing but these would take hours and all memory.
+const MAX_UNREADABLE: usize = 1_000_000;
 /// Its block map holds the blocks kept for more descriptors, by way of one block of its own.
 const RESIZE_INODE: u32 = 7;
 /// `i_block[13]`: the block of blocks of blocks.
@@ -36,6 +38,9 @@ impl Check<'_> {
     /// Reads the inodes of a group; returns how many are in use, unless the bitmap cannot be believed.
     fn group_inodes(&mut self, number: u64, group: &Group) -> Option<u64> {
         let per_group = self.fs.superblock.inodes_per_group;
+        if self.unreadable.len() > MAX_UNREADABLE {
+            return None;
+        }
         let used = if group.inodes_uninitialised {
             Vec::new()
         } else {
