@@ -1,5 +1,7 @@
 //! The CRI client: what the kubelet would be told.
 
+mod dead;
+
 use std::path::PathBuf;
 
 use larder_core::Digest;

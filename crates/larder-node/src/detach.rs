@@ -1,24 +1,29 @@
 //! Detach: what attach put on the node goes again, unless something there uses it.
 
 mod chains;
-mod plan;
+pub(crate) mod plan;
+mod release;
 mod report;
-mod seen;
+pub(crate) mod seen;
+mod shared;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use larder_core::{Digest, ImageRef};
+use larder_core::ImageRef;
 
-use crate::attach::record_name;
+use crate::attach::{SettleError, record_name, settle};
 use crate::blocking::blocking;
 use crate::containerd::{Containerd, ContainerdError, NodeOptions};
+use crate::disks::Disks;
+use crate::labels;
 use crate::node::{Node, NodeError};
-use crate::overlay::{OverlayError, OverlayRoot};
-use crate::stage::{DiskSelector, SelectError, StageError, unstage};
+use crate::overlay::OverlayError;
+use crate::stage::{DiskSelector, SelectError, StageError};
 use crate::state::{StateDir, StateError};
 use plan::{Plan, Release, Selection};
+use release::release_disks;
+pub(crate) use release::release_idle;
 pub use report::{
     DetachImageError, DetachOutcome, DetachReport, DetachedImage, DiskOutcome, DiskReport, Use,
 };
@@ -47,6 +52,16 @@ pub enum DetachError {
     /// The snapshotter's directories cannot be read.
     #[error(transparent)]
     Overlay(#[from] OverlayError),
+    /// Layers cannot be led to the disks that stay.
+    #[error("cannot lead layers to the disks that stay")]
+    Settle(#[from] SettleError),
+}
+
+/// How images are detached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DetachOptions {
+    /// Copy layers that other people's images stand on from the disk, so that theirs need it no longer.
+    pub keep_shared: bool,
 }
 
 /// Detaches what attach attached: the images that are named, or all, of the disk that is named, or of every one. An image that
@@ -55,27 +70,91 @@ pub async fn detach(
     options: &NodeOptions,
     disk: Option<&DiskSelector>,
     images: &[ImageRef],
+    how: DetachOptions,
 ) -> Result<DetachReport, DetachError> {
     let node = Node::open(options).await?;
     let state = StateDir::open(&options.state_dir)?;
     let _lock = state.lock().await?;
-    let disk = match disk.cloned() {
-        None => None,
-        Some(selector) => {
-            let state = state.clone();
-            match blocking(move || selector.resolve(&state)).await? {
-                Some(disk) => Some(disk),
-                None => return Ok(DetachReport::default()),
-            }
-        }
-    };
-    let selection = Selection { disk, names: images.iter().map(record_name).collect() };
+    let Some(selection) = select(&state, disk, images).await? else { return Ok(DetachReport::default()) };
     // What nobody holds any more, such as after a run that was killed, is neither in use nor in the way.
     node.containerd.drop_leases_of(&state.owner()).await?;
     collect_garbage(&node.containerd, &state).await?;
+    settle_without(&node, &state, &selection).await?;
+    let copied = if how.keep_shared { shared::copy(&node, &state, &selection).await? } else { 0 };
     let images = detach_images(&node.containerd, &state, &selection).await?;
+    forget(&state, &selection, &images)?;
     let disks = release_disks(&node, &state, selection.disk).await?;
-    Ok(DetachReport { images, disks, all: selection.names.is_empty() })
+    Ok(DetachReport { images, disks, copied, all: selection.names.is_empty() })
+}
+
+/// Says what `detach` would do with the same arguments; changes nothing.
+pub async fn preview_detach(
+    options: &NodeOptions,
+    disk: Option<&DiskSelector>,
+    images: &[ImageRef],
+    how: DetachOptions,
+) -> Result<DetachReport, DetachError> {
+    let node = Node::open(options).await?;
+    let state = StateDir::at(&options.state_dir);
+    let Some(selection) = select(&state, disk, images).await? else { return Ok(DetachReport::default()) };
+    let mut seen = seen::look(&node.containerd).await?;
+    let shared = if how.keep_shared { plan::shared(&seen, &selection) } else { BTreeSet::new() };
+    for snapshot in &mut seen.snapshots {
+        if shared.contains(&snapshot.name) {
+            snapshot.labels.remove(labels::DISK);
+        }
+    }
+    let Plan { releases, in_use, not_attached } = plan::plan(&seen, &selection);
+    let released = releases.into_iter().map(|release| {
+        let layers = release.layers.len();
+        (release.name, Ok(DetachOutcome::Detached { layers }))
+    });
+    let images = outcomes(released.collect(), in_use, not_attached);
+    Ok(DetachReport { images, disks: Vec::new(), copied: shared.len(), all: selection.names.is_empty() })
+}
+
+/// None where the device that was named is not attached.
+async fn select(
+    state: &StateDir,
+    disk: Option<&DiskSelector>,
+    images: &[ImageRef],
+) -> Result<Option<Selection>, DetachError> {
+    let names = images.iter().map(record_name).collect();
+    let Some(selector) = disk.cloned() else { return Ok(Some(Selection { disk: None, names })) };
+    let state = state.clone();
+    let disk = blocking(move || selector.resolve(&state)).await?;
+    Ok(disk.map(|disk| Selection { disk: Some(disk), names }))
+}
+
+/// What other disks have is led to them where a whole disk is to go.
+async fn settle_without(node: &Node, state: &StateDir, selection: &Selection) -> Result<(), DetachError> {
+    let except = selection.disk.filter(|_| selection.names.is_empty());
+    let disks = {
+        let state = state.clone();
+        blocking(move || Disks::survey(&state, except)).await?
+    };
+    settle(node, state, &disks.ready_disks()).await?;
+    Ok(())
+}
+
+/// What is detached does not come back with a restart.
+fn forget(state: &StateDir, selection: &Selection, images: &[DetachedImage]) -> Result<(), StateError> {
+    let stays = |image: &DetachedImage| matches!(image.result, Err(DetachImageError::InUse { .. }));
+    let staying: BTreeSet<_> = images.iter().filter(|image| stays(image)).map(|image| &image.name).collect();
+    for mut record in state.records()? {
+        let asked = selection.disk.is_none_or(|disk| disk == record.disk);
+        let before = record.images.len();
+        if asked {
+            record.images.retain(|name| {
+                let named = selection.names.is_empty() || selection.names.contains(name);
+                !named || staying.contains(name)
+            });
+        }
+        if record.images.len() != before {
+            state.write_record(&record)?;
+        }
+    }
+    Ok(())
 }
 
 async fn detach_images(
@@ -85,12 +164,20 @@ async fn detach_images(
 ) -> Result<Vec<DetachedImage>, DetachError> {
     let seen = seen::look(containerd).await?;
     let Plan { releases, in_use, not_attached } = plan::plan(&seen, selection);
-    let mut images = release(containerd, state, releases).await?;
+    let released = release(containerd, state, releases).await?;
+    Ok(outcomes(released, in_use, not_attached))
+}
+
+fn outcomes(
+    mut images: Vec<(String, Result<DetachOutcome, DetachImageError>)>,
+    in_use: Vec<(String, Vec<Use>)>,
+    not_attached: Vec<String>,
+) -> Vec<DetachedImage> {
     let refused = in_use.into_iter().map(|(name, by)| (name, Err(DetachImageError::InUse { by })));
     let absent = not_attached.into_iter().map(|name| (name, Ok(DetachOutcome::NotAttached)));
-    images.extend(refused.chain(absent).map(|(name, result)| DetachedImage { name, result }));
-    images.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(images)
+    images.extend(refused.chain(absent));
+    images.sort_by(|a, b| a.0.cmp(&b.0));
+    images.into_iter().map(|(name, result)| DetachedImage { name, result }).collect()
 }
 
 /// Deletes the records, lets containerd collect what they held, and looks whether that is gone.
@@ -98,7 +185,7 @@ async fn release(
     containerd: &Containerd,
     state: &StateDir,
     releases: Vec<Release>,
-) -> Result<Vec<DetachedImage>, ContainerdError> {
+) -> Result<Vec<(String, Result<DetachOutcome, DetachImageError>)>, ContainerdError> {
     if releases.is_empty() {
         return Ok(Vec::new());
     }
@@ -111,7 +198,7 @@ async fn release(
     let left: BTreeSet<_> = snapshots.into_iter().map(|snapshot| snapshot.name).collect();
     let outcome = |(release, deleted): (Release, Result<(), ContainerdError>)| {
         let result = deleted.map_err(DetachImageError::from).and_then(|()| gone(&release, &left));
-        DetachedImage { name: release.name, result }
+        (release.name, result)
     };
     Ok(releases.into_iter().zip(deleted).map(outcome).collect())
 }
@@ -133,43 +220,10 @@ fn gone(release: &Release, left: &BTreeSet<String>) -> Result<DetachOutcome, Det
 }
 
 /// Makes containerd remove at once what nothing holds: to drop a lease is the one way to ask for it.
-async fn collect_garbage(containerd: &Containerd, state: &StateDir) -> Result<(), ContainerdError> {
+pub(crate) async fn collect_garbage(
+    containerd: &Containerd,
+    state: &StateDir,
+) -> Result<(), ContainerdError> {
     let lease = containerd.create_lease(&state.owner(), SystemTime::now() + LEASE_LIFE).await?;
     containerd.drop_lease(&lease.id).await
-}
-
-/// Unmounts the disks that no layer is linked to, and says what holds the others.
-async fn release_disks(
-    node: &Node,
-    state: &StateDir,
-    only: Option<Digest>,
-) -> Result<Vec<DiskReport>, DetachError> {
-    let mut disks = state.known_disks()?;
-    disks.retain(|disk| only.is_none_or(|only| only == *disk));
-    let mut reports = Vec::with_capacity(disks.len());
-    for disk in disks {
-        let outcome = match release_disk(&node.overlay, state.place(disk)).await? {
-            0 => DiskOutcome::Released,
-            layers => {
-                let by = plan::holders(&seen::look(&node.containerd).await?, disk);
-                DiskOutcome::Kept { layers, by }
-            }
-        };
-        reports.push(DiskReport { disk, outcome });
-    }
-    Ok(reports)
-}
-
-/// Unmounts a disk unless layers are linked to it; returns how many are.
-async fn release_disk(overlay: &OverlayRoot, place: PathBuf) -> Result<usize, DetachError> {
-    let overlay = overlay.clone();
-    blocking(move || {
-        let layers = overlay.count_links_below(&place)?;
-        if layers == 0 {
-            unstage(&place)?;
-            tracing::info!(place = %place.display(), "unmounted a cache disk");
-        }
-        Ok(layers)
-    })
-    .await
 }

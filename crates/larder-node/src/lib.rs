@@ -7,8 +7,11 @@ mod blocking;
 mod containerd;
 mod cri;
 mod detach;
+mod disks;
 #[cfg(test)]
 mod fixture;
+mod generation;
+mod heal;
 mod labels;
 mod node;
 mod overlay;
@@ -16,14 +19,16 @@ mod stage;
 mod state;
 
 pub use attach::{
-    AttachError, AttachImageError, AttachOutcome, AttachReport, AttachedImage, NotOnDisk, attach,
+    AttachError, AttachImageError, AttachOptions, AttachOutcome, AttachReport, AttachedImage, NotOnDisk,
+    RemountedDisk, RestoreReport, RestoredDisk, SettleError, attach, preview_attach, remount, restore,
 };
 pub use containerd::{ContainerdError, KUBERNETES_NAMESPACE, NodeOptions};
 pub use detach::{
-    DetachError, DetachImageError, DetachOutcome, DetachReport, DetachedImage, DiskOutcome, DiskReport, Use,
-    detach,
+    DetachError, DetachImageError, DetachOptions, DetachOutcome, DetachReport, DetachedImage, DiskOutcome,
+    DiskReport, Use, detach, preview_detach,
 };
+pub use heal::LostDisk;
 pub use node::{NodeError, PreflightError};
 pub use overlay::OverlayError;
-pub use stage::{DiskSelector, DiskSource, SelectError, StageError};
+pub use stage::{DiskSelector, DiskSource, DiskTree, SelectError, StageError, enter_mount_namespace};
 pub use state::StateError;

@@ -1,11 +1,18 @@
 //! The overlayfs snapshotter's own directories: `<root>/snapshots/<N>/fs`. What does not look like that is refused.
 
-use std::fs::{self, File};
+mod copy;
+mod links;
+
+use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
 use larder_proto::containerd::types::Mount;
+
+pub(crate) use copy::copy_over;
+use links::sync_directory;
+pub(crate) use links::{Link, redirect};
 
 /// Why the snapshotter's directories are not what Larder knows.
 #[derive(Debug, thiserror::Error)]
@@ -72,17 +79,6 @@ impl OverlayRoot {
         let [Component::Normal(number), Component::Normal(fs)] = parts[..] else { return false };
         fs == "fs" && number.to_str().is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
     }
-
-    /// How many snapshots of any namespace are links to somewhere below `place`.
-    pub(crate) fn count_links_below(&self, place: &Path) -> Result<usize, OverlayError> {
-        let snapshots = self.0.join("snapshots");
-        let mut count = 0;
-        for entry in snapshots.read_dir().map_err(failed("list", &snapshots))? {
-            let link = entry.map_err(failed("list", &snapshots))?.path().join("fs");
-            count += usize::from(fs::read_link(link).is_ok_and(|target| target.starts_with(place)));
-        }
-        Ok(count)
-    }
 }
 
 fn describe(mounts: &[Mount]) -> String {
@@ -100,8 +96,7 @@ pub(crate) fn replace_by_link(upper: &Path, target: &Path) -> Result<(), Overlay
     }
     fs::remove_dir(upper).map_err(failed("remove", upper))?;
     symlink(target, upper).map_err(failed("link", upper))?;
-    let parent = upper.parent().unwrap_or(upper);
-    File::open(parent).and_then(|parent| parent.sync_all()).map_err(failed("sync", parent))
+    sync_directory(upper)
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OverlayError + use<> {

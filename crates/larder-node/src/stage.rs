@@ -1,19 +1,29 @@
 //! Putting a cache disk at its stable place on the node, read-only, and taking it away again. Knows no containerd.
 
+mod device;
 mod mounts;
 mod source;
+mod tree;
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_core::Digest;
 use larder_disk::{CacheDisk, LayoutError};
+use rustix::fs::{StatVfsMountFlags, major, minor, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use crate::state::StateDir;
-use mounts::is_mount_point;
+pub(crate) use device::device_of;
+use mounts::{is_mount_point, is_mounted};
+pub(crate) use source::bring_back;
 pub use source::{DiskSelector, DiskSource, SelectError};
+pub use tree::{DiskTree, enter_mount_namespace};
+
+/// What a disk is known by.
+const INDEX: &str = "index.json";
 
 /// Nothing on a disk is run or opened by way of this mount: overlayfs makes a mount of its own from it.
 const FLAGS: MountFlags = MountFlags::RDONLY.union(MountFlags::NOSUID).union(MountFlags::NODEV);
@@ -57,6 +67,22 @@ pub enum StageError {
         /// The disk there.
         found: Digest,
     },
+    /// The kernel has mounted it, but does not give what was read from the device.
+    #[error("disk {disk} does not read as itself once mounted at {place}")]
+    NotReadable {
+        /// The place.
+        place: PathBuf,
+        /// The disk.
+        disk: Digest,
+    },
+    /// Neither where it was attached from nor on any block device.
+    #[error("disk {disk} is away: {tried}")]
+    Away {
+        /// The disk.
+        disk: Digest,
+        /// Where it was looked for, and what was there.
+        tried: String,
+    },
 }
 
 /// A disk at its place.
@@ -68,68 +94,131 @@ pub(crate) struct Staged {
     pub(crate) fresh: bool,
 }
 
-/// Reads the disk and mounts it at its place; one that is there already is checked and kept.
-pub(crate) fn stage(state: &StateDir, source: &DiskSource) -> Result<Staged, StageError> {
-    match source {
-        DiskSource::Directory(directory) => stage_directory(state, directory),
-        DiskSource::Device(device) => {
-            let staging = state.staging();
-            unstage(&staging)?;
-            create_dir(&staging)?;
-            mount(device, &staging, "ext4", FLAGS, None).map_err(failed("mount", device))?;
-            let staged = stage_directory(state, &staging).map_err(|error| match error {
-                StageError::Layout { source, .. } => StageError::Layout { path: device.clone(), source },
-                other => other,
-            });
-            let cleared = unstage(&staging);
-            let staged = staged?;
-            cleared.map(|()| staged)
+/// What is at a disk's place.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The disk.
+    Ready,
+    /// Nothing.
+    Empty,
+    /// A mount that no longer reads as the disk, such as of a device that was taken away.
+    Broken,
+}
+
+/// Reads what a disk holds where it is, without mounting it: what is damaged or foreign is found out before anything changes.
+pub(crate) fn read_source(source: &DiskSource) -> Result<CacheDisk, StageError> {
+    let path = source.path();
+    let read = match source {
+        DiskSource::Device(device) => CacheDisk::open(device),
+        DiskSource::Directory(_) | DiskSource::Tree(_) => CacheDisk::read(&path),
+    };
+    read.map_err(|error| StageError::Layout { path: source.name().to_owned(), source: error.into() })
+}
+
+/// Says what is at `place`, which is the place of `disk`. Another disk there is an error.
+pub(crate) fn look(place: &Path, disk: Digest) -> Result<Place, StageError> {
+    if !is_mount_point(place).map_err(failed("read the mounts for", place))? {
+        return Ok(Place::Empty);
+    }
+    // A device that is gone may still be read from the page cache, for a while.
+    if !device::has_device(place).unwrap_or(false) {
+        return Ok(Place::Broken);
+    }
+    match fs::read(place.join(INDEX)) {
+        Err(_) => Ok(Place::Broken),
+        Ok(index) if Digest::of(&index) == disk => Ok(Place::Ready),
+        Ok(index) => Err(StageError::Occupied { place: place.to_owned(), found: Digest::of(&index) }),
+    }
+}
+
+/// Mounts the disk, which was read from `source`, at its place; one that is there already is kept.
+pub(crate) fn stage(state: &StateDir, source: &DiskSource, disk: CacheDisk) -> Result<Staged, StageError> {
+    let place = state.place(disk.id);
+    let seen = look(&place, disk.id)?;
+    if seen == Place::Broken {
+        tracing::warn!(place = %place.display(), "a cache disk has gone away under its mount");
+        abandon(&place)?;
+    }
+    let fresh = seen != Place::Ready;
+    let staged = if fresh { put(source, &place) } else { Ok(()) };
+    let staged = staged.and_then(|()| protect(&place)).and_then(|()| expect(&place, disk.id));
+    match staged {
+        Ok(()) => Ok(Staged { disk, place, fresh }),
+        Err(error) => {
+            if fresh && let Err(left) = unstage(&place) {
+                tracing::warn!(
+                    error = &left as &dyn std::error::Error,
+                    "a mount that failed half-way is left"
+                );
+            }
+            Err(error)
         }
     }
 }
 
 /// Unmounts whatever is at `place` and removes the directory; a place that is not there is fine.
 pub(crate) fn unstage(place: &Path) -> Result<(), StageError> {
-    while is_mount_point(place).map_err(failed("read the mounts for", place))? {
-        unmount(place, UnmountFlags::NOFOLLOW).map_err(failed("unmount", place))?;
-    }
+    clear(place, UnmountFlags::NOFOLLOW)?;
     match fs::remove_dir(place) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", place)(error)),
         _ => Ok(()),
     }
 }
 
-fn stage_directory(state: &StateDir, directory: &Path) -> Result<Staged, StageError> {
-    let disk = read(directory)?;
-    let place = state.place(disk.id);
-    let fresh = !is_mount_point(&place).map_err(failed("read the mounts for", &place))?;
-    if fresh {
-        bind(directory, &place)?;
-    } else {
-        let found = read(&place)?.id;
-        if found != disk.id {
-            return Err(StageError::Occupied { place, found });
-        }
+/// Takes a mount away whose device is gone, also while something has a file of it open.
+fn abandon(place: &Path) -> Result<(), StageError> {
+    clear(place, UnmountFlags::NOFOLLOW.union(UnmountFlags::DETACH))
+}
+
+fn clear(place: &Path, flags: UnmountFlags) -> Result<(), StageError> {
+    while is_mount_point(place).map_err(failed("read the mounts for", place))? {
+        unmount(place, flags).map_err(failed("unmount", place))?;
     }
-    Ok(Staged { disk, place, fresh })
-}
-
-fn read(root: &Path) -> Result<CacheDisk, StageError> {
-    CacheDisk::read(root)
-        .map_err(|source| StageError::Layout { path: root.to_owned(), source: source.into() })
-}
-
-fn bind(directory: &Path, place: &Path) -> Result<(), StageError> {
-    create_dir(place)?;
-    mount_bind(directory, place).map_err(failed("bind", directory))?;
-    let read_only = mount_remount(place, MountFlags::BIND.union(FLAGS), c"");
-    read_only.map_err(failed("make read-only", place)).inspect_err(|_| {
-        if let Err(error) = unstage(place) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a mount that failed half-way is left");
-        }
-    })?;
-    tracing::info!(from = %directory.display(), to = %place.display(), "mounted a cache disk");
     Ok(())
+}
+
+/// Whether the device of a disk that was unmounted is free to go: nothing reads it, neither by a mount nor below a container.
+/// Where somebody else has it mounted, as the kubelet has a volume's, it is theirs to say.
+pub(crate) fn is_free(device: &Path) -> Result<bool, StageError> {
+    let Ok(metadata) = fs::metadata(device) else { return Ok(true) };
+    let number = format!("{}:{}", major(metadata.rdev()), minor(metadata.rdev()));
+    if is_mounted(&number).map_err(failed("read the mounts for", device))? {
+        return Ok(true);
+    }
+    device::is_released(device).map_err(failed("open", device))
+}
+
+fn put(source: &DiskSource, place: &Path) -> Result<(), StageError> {
+    create_dir(place)?;
+    match source {
+        DiskSource::Device(device) => {
+            mount(device, place, "ext4", FLAGS, None).map_err(failed("mount", device))?;
+        }
+        DiskSource::Directory(directory) => {
+            mount_bind(directory, place).map_err(failed("bind", directory))?;
+        }
+        DiskSource::Tree(tree) => tree.move_to(place).map_err(failed("mount the disk at", place))?,
+    }
+    tracing::info!(from = %source.name().display(), to = %place.display(), "mounted a cache disk");
+    Ok(())
+}
+
+/// A bind mount is read-only only in a second step, which a run that was killed may not have come to.
+fn protect(place: &Path) -> Result<(), StageError> {
+    let flags = statvfs(place).map_err(failed("read", place))?.f_flag;
+    let wanted = StatVfsMountFlags::RDONLY | StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV;
+    if flags.contains(wanted) {
+        return Ok(());
+    }
+    mount_remount(place, MountFlags::BIND.union(FLAGS), c"").map_err(failed("make read-only", place))
+}
+
+/// What was mounted must be what was read.
+fn expect(place: &Path, disk: Digest) -> Result<(), StageError> {
+    match look(place, disk)? {
+        Place::Ready => Ok(()),
+        Place::Empty | Place::Broken => Err(StageError::NotReadable { place: place.to_owned(), disk }),
+    }
 }
 
 fn create_dir(path: &Path) -> Result<(), StageError> {

@@ -1,5 +1,7 @@
 //! The state directory: where each disk is mounted, and the lock that keeps two runs apart.
 
+mod record;
+
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -10,6 +12,8 @@ use larder_core::Digest;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use tokio::time::Instant;
+
+pub(crate) use record::DiskRecord;
 
 /// Another attach takes seconds at most; longer means that it hangs.
 const LOCK_TIMEOUT: Duration = Duration::from_mins(2);
@@ -30,6 +34,15 @@ pub enum StateError {
         /// What the system said.
         #[source]
         source: io::Error,
+    },
+    /// What an earlier run wrote cannot be understood.
+    #[error("{path} is not a record of a disk: repair or remove it")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
     },
     /// Another run holds the lock.
     #[error("another attach or detach has held {path} for {after:?}")]
@@ -56,9 +69,13 @@ impl StateDir {
             let path = path.to_owned();
             move |source| StateError::Io { action, path, source }
         };
-        let disks = path.join("disks");
-        DirBuilder::new().recursive(true).mode(MODE).create(&disks).map_err(failed("create", &disks))?;
+        create_private(&path.join("disks"))?;
         path.canonicalize().map(Self).map_err(failed("resolve", path))
+    }
+
+    /// The directory as it is, also where it does not exist: for looking only.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self(path.canonicalize().unwrap_or_else(|_| path.to_owned()))
     }
 
     /// As text, for the leases that this state directory's runs take.
@@ -71,24 +88,26 @@ impl StateDir {
         self.disks().join(disk.hex())
     }
 
-    /// Where a device is mounted until it is known which disk it holds.
-    pub(crate) fn staging(&self) -> PathBuf {
-        self.0.join("staging")
-    }
-
-    fn disks(&self) -> PathBuf {
+    /// What all places are below.
+    pub(crate) fn disks(&self) -> PathBuf {
         self.0.join("disks")
     }
 
-    /// The disks that have a place, mounted or not.
+    /// The disks that have a place, mounted or not, or a record.
     pub(crate) fn known_disks(&self) -> Result<Vec<Digest>, StateError> {
         let failed = |source| StateError::Io { action: "list", path: self.disks(), source };
         let mut disks = Vec::new();
-        for entry in self.disks().read_dir().map_err(failed)? {
+        let entries = match self.disks().read_dir() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(disks),
+            entries => entries.map_err(failed)?,
+        };
+        for entry in entries {
             let name = entry.map_err(failed)?.file_name();
             disks.extend(name.to_str().and_then(|hex| format!("sha256:{hex}").parse::<Digest>().ok()));
         }
+        disks.extend(self.records()?.into_iter().map(|record| record.disk));
         disks.sort_unstable();
+        disks.dedup();
         Ok(disks)
     }
 
@@ -107,6 +126,11 @@ impl StateDir {
             }
         }
     }
+}
+
+fn create_private(path: &Path) -> Result<(), StateError> {
+    let created = DirBuilder::new().recursive(true).mode(MODE).create(path);
+    created.map_err(|source| StateError::Io { action: "create", path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Linking one layer: prepare an empty snapshot, put a link in its place, commit it under the chain ID.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use larder_core::{Digest, Layer};
 use larder_proto::containerd::types::Mount;
 
 use super::report::AttachImageError;
+use super::settle::link_labels;
 use crate::blocking::blocking;
 use crate::containerd::{Containerd, Lease};
-use crate::labels;
 use crate::overlay::{OverlayError, OverlayRoot, replace_by_link};
 
 /// Where a layer is on which disk.
@@ -55,7 +54,7 @@ async fn finish(
 ) -> Result<bool, AttachImageError> {
     let failed = |source| AttachImageError::Link { chain_id: layer.chain_id, source };
     replace_upper(overlay.clone(), mounts, location.place.join(&location.directory)).await.map_err(failed)?;
-    let labels = link_labels(location.disk, &location.directory);
+    let labels = link_labels(&location.disk.to_string(), &location.directory.display().to_string());
     match containerd.commit_snapshot(key, layer.chain_id, labels).await {
         Ok(()) => Ok(true),
         Err(error) if error.is_already_exists() => Ok(false),
@@ -69,11 +68,4 @@ async fn replace_upper(
     target: PathBuf,
 ) -> Result<(), OverlayError> {
     blocking(move || replace_by_link(&overlay.upper(&mounts)?, &target)).await
-}
-
-fn link_labels(disk: Digest, directory: &Path) -> HashMap<String, String> {
-    HashMap::from([
-        (labels::DISK.to_owned(), disk.to_string()),
-        (labels::DIRECTORY.to_owned(), directory.display().to_string()),
-    ])
 }

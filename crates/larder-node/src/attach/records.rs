@@ -38,15 +38,15 @@ pub(crate) fn record_name(reference: &ImageRef) -> String {
 }
 
 /// The reference's own record, then one for each digest by which it may be named.
-fn wanted_records(image: &Image, disk: Digest) -> Vec<Record> {
+fn wanted_records(image: &Image, disk: Digest, pin: bool) -> Vec<Record> {
+    let pinned = pin.then(|| (labels::PINNED.to_owned(), "pinned".to_owned()));
     let record = |name: String, target: &Descriptor, r#as: &str| Record {
         name,
         target: target.clone(),
-        labels: HashMap::from([
-            (labels::PINNED.to_owned(), "pinned".to_owned()),
-            (labels::DISK.to_owned(), disk.to_string()),
-            (labels::AS.to_owned(), r#as.to_owned()),
-        ]),
+        labels: [(labels::DISK.to_owned(), disk.to_string()), (labels::AS.to_owned(), r#as.to_owned())]
+            .into_iter()
+            .chain(pinned.clone())
+            .collect(),
     };
     let target = &image.target().descriptor;
     let mut records = vec![record(record_name(&image.reference), target, labels::AS_REFERENCE)];
@@ -63,9 +63,10 @@ fn wanted_records(image: &Image, disk: Digest) -> Vec<Record> {
 pub(super) fn plan(
     image: &Image,
     disk: Digest,
+    pin: bool,
     existing: &BTreeMap<String, ImageRecord>,
 ) -> Result<Vec<Step>, AttachImageError> {
-    let steps = wanted_records(image, disk).into_iter().map(|wanted| step(wanted, existing));
+    let steps = wanted_records(image, disk, pin).into_iter().map(|wanted| step(wanted, existing));
     steps.filter_map(Result::transpose).collect()
 }
 
@@ -86,6 +87,10 @@ fn step(
     // A name that somebody asked for stays one, also where it goes with another image too.
     if found.labels.get(labels::AS).is_some_and(|value| value == labels::AS_REFERENCE) {
         wanted.labels.insert(labels::AS.to_owned(), labels::AS_REFERENCE.to_owned());
+    }
+    // containerd takes a label away when its value is empty.
+    if !wanted.labels.contains_key(labels::PINNED) && found.labels.contains_key(labels::PINNED) {
+        wanted.labels.insert(labels::PINNED.to_owned(), String::new());
     }
     let same_labels = wanted.labels.iter().all(|(key, value)| found.labels.get(key) == Some(value));
     Ok((!same_target || !same_labels).then_some(Step::Update(wanted)))
@@ -113,7 +118,7 @@ mod tests {
     #[test]
     fn an_image_is_found_by_tag_by_index_and_by_manifest() {
         let image = image("a:1", &["x"]);
-        let steps = plan(&image, disk(), &BTreeMap::new()).unwrap();
+        let steps = plan(&image, disk(), true, &BTreeMap::new()).unwrap();
         let (index, manifest) = (image.target().descriptor.digest, image.manifest.descriptor.digest);
         let seen: BTreeMap<_, _> =
             written(&steps).into_values().map(|record| (record.name, record.target)).collect();
@@ -130,20 +135,36 @@ mod tests {
     #[test]
     fn what_is_there_is_not_written_again() {
         let image = image("a:1", &["x"]);
-        let records = written(&plan(&image, disk(), &BTreeMap::new()).unwrap());
-        assert_eq!(plan(&image, disk(), &records).unwrap(), []);
+        let records = written(&plan(&image, disk(), true, &BTreeMap::new()).unwrap());
+        assert_eq!(plan(&image, disk(), true, &records).unwrap(), []);
+    }
+
+    #[test]
+    fn a_pin_comes_and_goes() {
+        let image = image("a:1", &["x"]);
+        let unpinned = plan(&image, disk(), false, &BTreeMap::new()).unwrap();
+        let records = written(&unpinned);
+        assert!(records.values().all(|record| !record.labels.contains_key(labels::PINNED)));
+        assert_eq!(plan(&image, disk(), true, &records).unwrap().len(), 3);
+        let pinned = written(&plan(&image, disk(), true, &BTreeMap::new()).unwrap());
+        let steps = plan(&image, disk(), false, &pinned).unwrap();
+        assert!(
+            steps
+                .iter()
+                .all(|step| matches!(step, Step::Update(record) if record.labels[labels::PINNED].is_empty()))
+        );
     }
 
     #[test]
     fn somebody_elses_record_is_left_or_refused() {
         let image = image("a:1", &["x"]);
-        let mut records = written(&plan(&image, disk(), &BTreeMap::new()).unwrap());
+        let mut records = written(&plan(&image, disk(), true, &BTreeMap::new()).unwrap());
         for record in records.values_mut() {
             record.labels.clear();
         }
-        assert_eq!(plan(&image, disk(), &records).unwrap(), []);
+        assert_eq!(plan(&image, disk(), true, &records).unwrap(), []);
         records.get_mut("docker.io/library/a:1").unwrap().target = "sha512:ff".to_owned();
-        let error = plan(&image, disk(), &records).unwrap_err().to_string();
+        let error = plan(&image, disk(), true, &records).unwrap_err().to_string();
         assert!(
             error.contains("sha512:ff") && error.contains(&image.target().descriptor.digest.to_string()),
             "{error}"
@@ -153,11 +174,11 @@ mod tests {
     #[test]
     fn our_own_record_follows_the_new_disk() {
         let (old, new) = (image("a:1", &["x"]), image("a:1", &["y"]));
-        let records = written(&plan(&old, Digest::of(b"old"), &BTreeMap::new()).unwrap());
-        let steps = plan(&new, disk(), &records).unwrap();
+        let records = written(&plan(&old, Digest::of(b"old"), true, &BTreeMap::new()).unwrap());
+        let steps = plan(&new, disk(), true, &records).unwrap();
         let [Step::Update(name), Step::Create(_), Step::Create(_)] = &steps[..] else { panic!("{steps:?}") };
         assert_eq!((&name.target, &name.labels[labels::DISK]), (&new.target().descriptor, &DISK.to_owned()));
-        let same = plan(&old, disk(), &records).unwrap();
+        let same = plan(&old, disk(), true, &records).unwrap();
         assert!(same.len() == 3 && same.iter().all(|step| matches!(step, Step::Update(_))), "{same:?}");
     }
 
@@ -167,12 +188,12 @@ mod tests {
         let mut by_digest = tagged.clone();
         by_digest.reference = tagged.reference.at(tagged.target().descriptor.digest);
         let name = record_name(&by_digest.reference);
-        let mut records = written(&plan(&by_digest, disk(), &BTreeMap::new()).unwrap());
+        let mut records = written(&plan(&by_digest, disk(), true, &BTreeMap::new()).unwrap());
         assert_eq!(records[&name].labels[labels::AS], labels::AS_REFERENCE);
-        assert!(matches!(&plan(&tagged, disk(), &records).unwrap()[..], [Step::Create(_)]));
-        records = written(&plan(&tagged, disk(), &BTreeMap::new()).unwrap());
+        assert!(matches!(&plan(&tagged, disk(), true, &records).unwrap()[..], [Step::Create(_)]));
+        records = written(&plan(&tagged, disk(), true, &BTreeMap::new()).unwrap());
         assert!(
-            matches!(&plan(&by_digest, disk(), &records).unwrap()[..], [Step::Update(record)] if record.name == name)
+            matches!(&plan(&by_digest, disk(), true, &records).unwrap()[..], [Step::Update(record)] if record.name == name)
         );
     }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use larder_core::{ChainId, Digest, ImageRef, Platform};
 
 use crate::containerd::ContainerdError;
+use crate::detach::DiskReport;
+use crate::heal::LostDisk;
 use crate::overlay::OverlayError;
 
 /// What an attach did.
@@ -17,12 +19,18 @@ pub struct AttachReport {
     pub place: PathBuf,
     /// One entry an image, in the order in which they were asked for or stand on the disk.
     pub images: Vec<AttachedImage>,
+    /// Links that were led from one disk to another.
+    pub moved: usize,
+    /// Disks of earlier attaches that are away, and what they broke.
+    pub lost: Vec<LostDisk>,
+    /// Other disks that nothing is linked to any more.
+    pub disks: Vec<DiskReport>,
 }
 
 impl AttachReport {
-    /// Whether any image was not attached.
+    /// Whether any image was not attached, or something on the node is still broken.
     pub fn has_failures(&self) -> bool {
-        self.images.iter().any(|image| image.result.is_err())
+        self.images.iter().any(|image| image.result.is_err()) || self.lost.iter().any(|lost| lost.layers > 0)
     }
 }
 

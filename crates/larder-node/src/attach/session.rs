@@ -34,6 +34,9 @@ pub(super) struct Session<'a> {
     /// The names of those, and of what was linked since.
     present: BTreeSet<String>,
     records: BTreeMap<String, ImageRecord>,
+    pin: bool,
+    /// Whether a name points elsewhere now.
+    renamed: bool,
 }
 
 impl<'a> Session<'a> {
@@ -43,6 +46,7 @@ impl<'a> Session<'a> {
         lease: &'a Lease,
         state: &'a StateDir,
         staged: &'a Staged,
+        pin: bool,
     ) -> Result<Self, ContainerdError> {
         let containerd = node.containerd.under(lease);
         let snapshots = containerd.list_snapshots().await?;
@@ -56,7 +60,14 @@ impl<'a> Session<'a> {
             present: snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
             snapshots: snapshots.into_iter().map(|snapshot| (snapshot.name.clone(), snapshot)).collect(),
             records: records.into_iter().map(|record| (record.name.clone(), record)).collect(),
+            pin,
+            renamed: false,
         })
+    }
+
+    /// Whether a name that pointed to an earlier image points to this disk's now.
+    pub(super) fn has_renamed(&self) -> bool {
+        self.renamed
     }
 
     /// Attaches the images in their order; a failure of one does not keep the others.
@@ -90,7 +101,7 @@ impl<'a> Session<'a> {
 
     async fn check(&self, image: &Image) -> Result<(), AttachImageError> {
         check::check_platform(image, &Platform::host())?;
-        records::plan(image, self.staged.disk.id, &self.records)?;
+        records::plan(image, self.staged.disk.id, self.pin, &self.records)?;
         let links = check::link_targets(image, &self.snapshots, |disk| self.state.place(disk));
         match blocking(move || links.into_iter().find(|(_, target)| !target.is_dir())).await {
             None => Ok(()),
@@ -150,7 +161,7 @@ impl<'a> Session<'a> {
 
     /// Writes the records that are missing or not up to date; returns how many.
     async fn write_records(&mut self, image: &Image) -> Result<usize, AttachImageError> {
-        let steps = records::plan(image, self.disk(), &self.records)?;
+        let steps = records::plan(image, self.disk(), self.pin, &self.records)?;
         let count = steps.len();
         for step in steps {
             let record = match step {
@@ -159,6 +170,8 @@ impl<'a> Session<'a> {
                     record
                 }
                 Step::Update(record) => {
+                    let earlier = self.records.get(&record.name).map(|found| found.target.as_str());
+                    self.renamed |= earlier != Some(&*record.target.digest.to_string());
                     self.containerd.update_image(&record.name, &record.target, record.labels.clone()).await?;
                     record
                 }

@@ -6,9 +6,10 @@ use larder_core::ChainId;
 use larder_proto::containerd::services::snapshots::v1::snapshots_client::SnapshotsClient;
 use larder_proto::containerd::services::snapshots::v1::{
     CommitSnapshotRequest, Info, Kind, ListSnapshotsRequest, PrepareSnapshotRequest, RemoveSnapshotRequest,
-    StatSnapshotRequest,
+    StatSnapshotRequest, UpdateSnapshotRequest,
 };
 use larder_proto::containerd::types::Mount;
+use larder_proto::well_known::FieldMask;
 
 use super::call::call_stream;
 use super::{Containerd, ContainerdError, call, none_if_absent};
@@ -103,6 +104,23 @@ impl Containerd {
             labels,
         };
         call(format!("commit snapshot {chain_id}"), self.snapshots().commit(self.request(request))).await
+    }
+
+    /// Sets labels of a layer and leaves its others; one with an empty value goes. A layer that is gone is fine.
+    pub(crate) async fn label_snapshot(
+        &self,
+        name: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), ContainerdError> {
+        let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
+        let request = UpdateSnapshotRequest {
+            snapshotter: SNAPSHOTTER.to_owned(),
+            info: Some(Info { name: name.to_owned(), labels, ..Info::default() }),
+            update_mask: Some(FieldMask { paths }),
+        };
+        let action = format!("label snapshot {name}");
+        let labelled = call(action, self.snapshots().update(self.request(request))).await;
+        none_if_absent(labelled).map(|_| ())
     }
 
     /// Removes a snapshot that nothing builds on.

@@ -45,13 +45,8 @@ pub(super) struct Release {
 
 /// Decides.
 pub(super) fn plan(seen: &Seen, selection: &Selection) -> Plan {
-    let attached = attached_images(seen);
-    let (asked, others): (Vec<_>, Vec<_>) =
-        attached.into_iter().partition(|image| is_asked(image, selection));
-    let answered = |name: &&String| asked.iter().any(|image| answers_to(image, name));
-    let not_attached = selection.names.iter().filter(|name| !answered(name)).cloned().collect();
-
     let everybody = users(seen);
+    let Asked { asked, others, not_attached } = asked(seen, selection);
     let (idle, running) = split(asked, |image| runs_on(image, &others, &everybody));
     let mut kept = others;
     kept.extend(running.iter().map(|(image, _)| *image));
@@ -61,6 +56,32 @@ pub(super) fn plan(seen: &Seen, selection: &Selection) -> Plan {
 
     let in_use = running.into_iter().chain(carrying).map(|(image, by)| (image.record.name.clone(), by));
     Plan { releases: releases(seen, &free, &kept), in_use: in_use.collect(), not_attached }
+}
+
+/// The links that would go, and that other people's things stand on.
+pub(super) fn shared(seen: &Seen, selection: &Selection) -> BTreeSet<String> {
+    let everybody = users(seen);
+    let Asked { asked, others, .. } = asked(seen, selection);
+    let (idle, running) = split(asked, |image| runs_on(image, &others, &everybody));
+    let kept: Vec<_> = others.into_iter().chain(running.into_iter().map(|(image, _)| image)).collect();
+    let going = going_links(seen, &idle, &kept);
+    let standing = everybody.iter().flat_map(|user| &user.layers);
+    standing.filter(|layer| going.contains(*layer)).cloned().collect()
+}
+
+/// The attached images: those that are asked for, and the others.
+struct Asked<'a> {
+    asked: Vec<&'a SeenImage>,
+    others: Vec<&'a SeenImage>,
+    not_attached: Vec<String>,
+}
+
+fn asked<'a>(seen: &'a Seen, selection: &Selection) -> Asked<'a> {
+    let (asked, others): (Vec<_>, Vec<_>) =
+        attached_images(seen).into_iter().partition(|image| is_asked(image, selection));
+    let answered = |name: &&String| asked.iter().any(|image| answers_to(image, name));
+    let not_attached = selection.names.iter().filter(|name| !answered(name)).cloned().collect();
+    Asked { asked, others, not_attached }
 }
 
 /// An image and what uses it.
@@ -166,23 +187,41 @@ fn last(name: &str, records: impl Iterator<Item = String>) -> Vec<String> {
 }
 
 /// What holds links to `disk`: other people's things, and attached images.
-pub(super) fn holders(seen: &Seen, disk: Digest) -> Vec<Use> {
-    let leads = |labels: &HashMap<String, String>| labels.get(labels::DISK) == Some(&disk.to_string());
-    let links: BTreeSet<_> = seen
-        .snapshots
-        .iter()
-        .filter(|snapshot| leads(&snapshot.labels))
-        .map(|snapshot| snapshot.name.clone())
-        .collect();
+pub(crate) fn holders(seen: &Seen, disk: Digest) -> Vec<Use> {
+    let links = links_to(seen, disk);
     let attached =
         attached_images(seen).into_iter().filter(|image| image.layers().any(|name| links.contains(&name)));
     let attached = attached.map(|image| Use::Image(image.record.name.clone()));
-    let others = users(seen).into_iter().filter(|user| !user.layers.is_disjoint(&links));
-    attached.chain(others.map(|user| user.r#use)).collect::<BTreeSet<_>>().into_iter().collect()
+    attached.chain(users_of(seen, &links)).collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// The layers that are links to `disk`.
+pub(crate) fn links_to(seen: &Seen, disk: Digest) -> BTreeSet<String> {
+    let leads = |labels: &HashMap<String, String>| labels.get(labels::DISK) == Some(&disk.to_string());
+    let links = seen.snapshots.iter().filter(|snapshot| leads(&snapshot.labels));
+    links.map(|snapshot| snapshot.name.clone()).collect()
+}
+
+/// Other people's things that stand on any of `layers`.
+pub(crate) fn users_of(seen: &Seen, layers: &BTreeSet<String>) -> BTreeSet<Use> {
+    let others = users(seen).into_iter().filter(|user| !user.layers.is_disjoint(layers));
+    others.map(|user| user.r#use).collect()
+}
+
+/// Digest records that went with a name which points elsewhere now, and CRI's records of what only they keep.
+pub(crate) fn orphans(seen: &Seen) -> BTreeSet<String> {
+    let orphaned: Vec<_> = attached_images(seen)
+        .into_iter()
+        .filter(|image| image.record.labels.get(labels::AS).is_some_and(|value| value == labels::AS_DIGEST))
+        .collect();
+    let mut records: BTreeSet<_> = orphaned.iter().map(|image| image.record.name.clone()).collect();
+    let ids: Vec<_> = orphaned.iter().flat_map(|image| id_records(seen, image, &records)).collect();
+    records.extend(ids);
+    records
 }
 
 /// CRI's own record of the image, unless another record that stays is of the same image.
-fn id_records(seen: &Seen, image: &SeenImage, deleted: &BTreeSet<String>) -> Vec<String> {
+pub(crate) fn id_records(seen: &Seen, image: &SeenImage, deleted: &BTreeSet<String>) -> Vec<String> {
     let stays = |config: Digest| {
         let others = seen.images.iter().filter(|other| !other.is_id() && other.has_config(config));
         others.into_iter().any(|other| !deleted.contains(&other.record.name))

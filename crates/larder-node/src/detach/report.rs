@@ -1,6 +1,7 @@
 //! What became of each image and disk.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use larder_core::Digest;
 
@@ -13,6 +14,8 @@ pub struct DetachReport {
     pub images: Vec<DetachedImage>,
     /// One entry a disk that had a place.
     pub disks: Vec<DiskReport>,
+    /// Layers that were copied from a disk, for others need them.
+    pub copied: usize,
     /// Whether all images were to go, and so the disks.
     pub all: bool,
 }
@@ -20,7 +23,7 @@ pub struct DetachReport {
 impl DetachReport {
     /// Whether anything that was asked for was not done: an image stayed, or a disk whose images were all to go.
     pub fn has_failures(&self) -> bool {
-        let kept = |disk: &DiskReport| matches!(disk.outcome, DiskOutcome::Kept { .. });
+        let kept = |disk: &DiskReport| !matches!(disk.outcome, DiskOutcome::Released);
         self.images.iter().any(|image| image.result.is_err()) || (self.all && self.disks.iter().any(kept))
     }
 }
@@ -113,8 +116,13 @@ pub struct DiskReport {
 /// Whether a disk is still mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DiskOutcome {
-    /// Unmounted: no layer is linked to it any more.
+    /// Unmounted: no layer is linked to it any more, and nothing reads it.
     Released,
+    /// Unmounted, but containers that were started from it still read it: the device must stay until they have ended.
+    Busy {
+        /// The device.
+        device: PathBuf,
+    },
     /// Still mounted.
     Kept {
         /// Layers that are linked to it, in any namespace.

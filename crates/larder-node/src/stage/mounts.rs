@@ -11,6 +11,17 @@ pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
     Ok(mount_points(&mountinfo).any(|point| point.as_bytes() == path.as_os_str().as_bytes()))
 }
 
+/// Whether the device `MAJOR:MINOR` is mounted anywhere in this mount namespace.
+pub(super) fn is_mounted(number: &str) -> io::Result<bool> {
+    Ok(has_device(&fs::read("/proc/self/mountinfo")?, number))
+}
+
+/// The third field of each line.
+fn has_device(mountinfo: &[u8], number: &str) -> bool {
+    let mut lines = mountinfo.split(|b| *b == b'\n');
+    lines.any(|line| line.split(|b| *b == b' ').nth(2) == Some(number.as_bytes()))
+}
+
 /// The fifth field of each line.
 fn mount_points(mountinfo: &[u8]) -> impl Iterator<Item = OsString> {
     mountinfo.split(|b| *b == b'\n').filter_map(|line| line.split(|b| *b == b' ').nth(4)).map(unescape)
@@ -39,6 +50,7 @@ mod tests {
             37 36 0:5 / /var/a\\040b\\134c ro - ext4 /dev/vdb ro\n38 36 0:6 /x /end\\04 rw - tmpfs t rw\n";
         let points: Vec<_> = mount_points(text).collect();
         assert_eq!(points, ["/", "/var/a b\\c", "/end\\04"]);
+        assert!(has_device(text, "98:0") && !has_device(text, "8:0"));
     }
 
     #[test]

@@ -1,13 +1,16 @@
 //! Which disk: by where it is, or by its id.
 
+use std::collections::BTreeSet;
+use std::error::Error;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use larder_core::Digest;
 
-use super::{StageError, failed};
-use crate::state::{StateDir, StateError};
+use super::device::{device_of, find_by_uuid, uuid_of};
+use super::{DiskTree, INDEX, Place, StageError, Staged, failed, look, read_source, stage};
+use crate::state::{DiskRecord, StateDir, StateError};
 
 /// Where a cache disk is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub enum DiskSource {
     Directory(PathBuf),
     /// A block device with the disk's file system on all of it.
     Device(PathBuf),
+    /// A mount taken along from another mount namespace.
+    Tree(DiskTree),
 }
 
 impl DiskSource {
@@ -30,6 +35,87 @@ impl DiskSource {
             _ => Err(StageError::Kind(path)),
         }
     }
+
+    /// Where its files are read.
+    pub(super) fn path(&self) -> PathBuf {
+        match self {
+            Self::Directory(path) | Self::Device(path) => path.clone(),
+            Self::Tree(tree) => tree.path(),
+        }
+    }
+
+    /// What it was called when it was given.
+    pub(super) fn name(&self) -> &Path {
+        match self {
+            Self::Directory(path) | Self::Device(path) => path,
+            Self::Tree(tree) => tree.name(),
+        }
+    }
+
+    /// Of which a record says how it is found again.
+    pub(crate) fn traces(&self) -> Traces {
+        let device = match self {
+            Self::Device(device) => Some(device.clone()),
+            Self::Directory(_) | Self::Tree(_) => device_of(&self.path()).ok().flatten(),
+        };
+        let uuid = device.as_deref().and_then(|device| uuid_of(device).ok().flatten());
+        let directory = match self {
+            Self::Directory(directory) => Some(directory.clone()),
+            Self::Device(_) | Self::Tree(_) => None,
+        };
+        Traces { device, directory, uuid }
+    }
+}
+
+/// How a disk is found again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Traces {
+    pub(crate) device: Option<PathBuf>,
+    pub(crate) directory: Option<PathBuf>,
+    pub(crate) uuid: Option<String>,
+}
+
+/// Puts a disk of an earlier run at its place again: from where it was, else from whatever device has its file system.
+pub(crate) fn bring_back(state: &StateDir, record: &DiskRecord) -> Result<Staged, StageError> {
+    let place = state.place(record.disk);
+    if look(&place, record.disk)? == Place::Ready {
+        let disk = read_source(&DiskSource::Directory(place.clone()))?;
+        return stage(state, &DiskSource::Directory(place), disk);
+    }
+    let mut tried = Vec::new();
+    for path in candidates(record)? {
+        let found = DiskSource::at(&path).and_then(|source| Ok((read_source(&source)?, source)));
+        match found {
+            Ok((disk, source)) if disk.id == record.disk => return stage(state, &source, disk),
+            Ok((disk, _)) => tried.push(format!("{} holds disk {}", path.display(), disk.id)),
+            Err(error) => tried.push(with_causes(&error)),
+        }
+    }
+    if tried.is_empty() {
+        tried.push("no device has its file system".to_owned());
+    }
+    Err(StageError::Away { disk: record.disk, tried: tried.join("; ") })
+}
+
+fn candidates(record: &DiskRecord) -> Result<Vec<PathBuf>, StageError> {
+    let mut paths: Vec<_> = record.directory.iter().chain(&record.device).cloned().collect();
+    if let Some(uuid) = &record.uuid {
+        let devices = Path::new("/sys/class/block");
+        paths.extend(find_by_uuid(uuid).map_err(failed("list", devices))?);
+    }
+    let mut seen = BTreeSet::new();
+    paths.retain(|path| seen.insert(path.clone()));
+    Ok(paths)
+}
+
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A disk to detach.
@@ -52,15 +138,18 @@ impl DiskSelector {
     pub(crate) fn resolve(&self, state: &StateDir) -> Result<Option<Digest>, SelectError> {
         match self {
             Self::Id(id) => Ok(Some(*id)),
-            Self::At(DiskSource::Directory(directory)) => {
-                let path = directory.join("index.json");
+            Self::At(source @ (DiskSource::Directory(_) | DiskSource::Tree(_))) => {
+                let path = source.path().join(INDEX);
                 Ok(Some(Digest::of(&fs::read(&path).map_err(failed("read", &path))?)))
             }
             Self::At(DiskSource::Device(device)) => {
                 let number = fs::metadata(device).map_err(failed("read", device))?.rdev();
                 let holds =
                     |disk: &Digest| fs::metadata(state.place(*disk)).is_ok_and(|place| place.dev() == number);
-                Ok(state.known_disks()?.into_iter().find(holds))
+                let mounted = state.known_disks()?.into_iter().find(holds);
+                let recorded = |record: &DiskRecord| record.device.as_ref() == Some(device);
+                let attached = || Ok(state.records()?.into_iter().find(recorded).map(|record| record.disk));
+                mounted.map_or_else(attached, |disk| Ok(Some(disk)))
             }
         }
     }

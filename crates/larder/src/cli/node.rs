@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use larder_core::ImageRef;
 
 /// Which containerd, and where Larder keeps its own things on the node.
@@ -27,12 +27,33 @@ pub(crate) struct ContainerdArgs {
 /// Doing it again changes nothing. What this containerd is not known to support is refused before anything is changed.
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
-    /// The cache disk: a block device, or the directory where it is mounted
-    #[arg(long, value_name = "DIR|DEVICE")]
-    pub(crate) disk: PathBuf,
+    /// The cache disk: a block device, or the directory where it is mounted; may be given several times
+    #[arg(long = "disk", value_name = "DIR|DEVICE", required_unless_present = "restore")]
+    pub(crate) disks: Vec<PathBuf>,
     /// The images to attach [default: all that are on the disk]
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<ImageRef>,
+    /// After a boot: mount the disks that were attached and attach their images again; withdraw those of disks that are away
+    #[arg(long, conflicts_with_all = ["disks", "images", "dry_run"])]
+    pub(crate) restore: bool,
+    /// Only mount the disks, without containerd: to be done before containerd starts
+    #[arg(long, requires = "restore")]
+    pub(crate) mount_only: bool,
+    /// Keep the kubelet from removing the images when it needs space
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value_t = true, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) pin: bool,
+    /// The same as --pin=false
+    #[arg(long, conflicts_with = "pin")]
+    pub(crate) no_pin: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Where a disk is away, remove also what others built on its layers: their images, and containers that have ended
+    #[arg(long)]
+    pub(crate) force_heal: bool,
+    /// Enter this mount namespace first, as /proc/1/ns/mnt in a pod with hostPID; a directory given as --disk is taken along
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mount_namespace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) containerd: ContainerdArgs,
 }
@@ -49,6 +70,15 @@ pub(crate) struct DetachArgs {
     /// The images to detach [default: all that were attached]
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<ImageRef>,
+    /// Copy layers that other images build on from the disk to the node first, so that it can go
+    #[arg(long)]
+    pub(crate) keep_shared: bool,
+    /// Say what would be done, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Enter this mount namespace first, as /proc/1/ns/mnt in a pod with hostPID
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mount_namespace: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) containerd: ContainerdArgs,
 }

@@ -1,0 +1,149 @@
+//! A node as an attach sees it: a baked disk on a device, a containerd, and a state directory beside it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::sleep;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::mount::{UnmountFlags, unmount};
+use tempfile::TempDir;
+
+use crate::containerd::{Containerd, Finished};
+use crate::gate::Gate;
+use crate::larder::{Ran, command, larder, node_arguments};
+use crate::loopdev::{Access, LoopDevice};
+
+/// A disk that was baked from a registry's images.
+#[derive(Debug)]
+pub struct BakedDisk {
+    directory: TempDir,
+}
+
+impl BakedDisk {
+    /// Bakes `images`, references with their registry.
+    pub fn of(images: &[&str]) -> Result<Self> {
+        let baked = Self { directory: tempfile::tempdir()? };
+        let output = baked.file().display().to_string();
+        let build = ["build", "--quiet", "--plain-http", "-o", &output];
+        larder(build.iter().chain(images))?.done()?;
+        Ok(baked)
+    }
+
+    /// The disk image.
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("disk.img")
+    }
+
+    /// The disk as a read-only block device, as a node has it.
+    pub fn device(&self) -> Result<LoopDevice> {
+        LoopDevice::attach(&self.file(), Access::ReadOnly)
+    }
+}
+
+/// The state directory of a containerd's node; what is mounted below it goes at the end, also when a test fails.
+#[derive(Debug)]
+pub struct State {
+    path: PathBuf,
+}
+
+impl State {
+    /// Of this containerd.
+    pub fn of(containerd: &Containerd) -> Self {
+        Self { path: containerd.root().with_file_name("larder") }
+    }
+
+    /// The disks' places that there are.
+    pub fn places(&self) -> Vec<PathBuf> {
+        entries(&self.path.join("disks"))
+    }
+
+    /// The disks' records that there are.
+    pub fn records(&self) -> Vec<PathBuf> {
+        entries(&self.path.join("records"))
+    }
+
+    /// Takes every disk away from its place, as a reboot does.
+    pub fn unmount(&self) {
+        for place in self.places() {
+            let _ = unmount(&place, UnmountFlags::DETACH);
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+fn entries(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// Runs a command of the binary on this containerd's node.
+pub fn node(containerd: &Containerd, words: &[&str]) -> Result<Ran> {
+    larder(words.iter().map(|&word| word.to_owned()).chain(node_arguments(containerd)))
+}
+
+/// Attaches a disk.
+pub fn attach(containerd: &Containerd, device: &LoopDevice) -> Result<Ran> {
+    node(containerd, &["attach", "--disk", &device.path().to_string_lossy()])
+}
+
+/// Runs a command of the binary and kills it just before its request number `at` reaches containerd; false where it
+/// ended before that, by itself and with success.
+pub fn killed_at(containerd: &Containerd, words: &[&str], at: usize) -> Result<bool> {
+    let child: Arc<Mutex<Option<Child>>> = Arc::default();
+    let victim = Arc::clone(&child);
+    let gate = Gate::open(&containerd.socket(), at, move || kill(&victim))?;
+    let mut arguments = node_arguments(containerd);
+    arguments[1] = gate.socket().to_string_lossy().into_owned();
+    let spawned = command()?.args(words).args(arguments).spawn().context("start larder")?;
+    *child.lock().unwrap_or_else(PoisonError::into_inner) = Some(spawned);
+    loop {
+        // Not waited for while the lock is held, for the killer needs it.
+        let ended = child.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(Child::try_wait);
+        if let Some(status) = ended.transpose()?.flatten() {
+            ensure!(status.success() || gate.requests() >= at, "larder ended with {status}");
+            return Ok(gate.requests() >= at);
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+fn kill(victim: &Mutex<Option<Child>>) {
+    loop {
+        if let Some(child) = victim.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            let _ = child.kill();
+            // The request that was stopped must not go on before the process has ended.
+            let _ = child.wait();
+            return;
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
+
+/// Snapshots whose content is a link, by where they are, and where they lead.
+pub fn links(containerd: &Containerd) -> Vec<(PathBuf, PathBuf)> {
+    let snapshots = containerd.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let links = entries(&snapshots).into_iter().map(|snapshot| snapshot.join("fs"));
+    links.filter_map(|link| Some((link.clone(), fs::read_link(link).ok()?))).collect()
+}
+
+/// Snapshots that lead nowhere, or are neither a directory nor a link.
+pub fn dangling(containerd: &Containerd) -> Vec<PathBuf> {
+    let snapshots = containerd.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let all = entries(&snapshots).into_iter().map(|snapshot| snapshot.join("fs"));
+    all.filter(|path| !path.is_dir()).collect()
+}
+
+/// Runs an image's own command, and expects it to succeed and print `stdout`.
+pub fn expect_run(containerd: &Containerd, name: &str, stdout: &str) -> Result<()> {
+    let ran = containerd.run(name, &[]).with_context(|| format!("run {name}"))?;
+    let wanted = Finished { exit_code: 0, stdout: stdout.to_owned(), stderr: String::new() };
+    ensure!(ran == wanted, "{name}: {ran:?}");
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! Attach and detach ended at every step, and containerd restarted in the middle of them: run again, they converge.
+
+#![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
+
+use std::sync::{Arc, Mutex};
+
+use anyhow::{Context as _, Result, ensure};
+use larder_tests::containerd::{Containerd, on_each};
+use larder_tests::gate::Gate;
+use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, busybox};
+use larder_tests::larder::{larder, node_arguments};
+use larder_tests::node::{BakedDisk, State, attach, dangling, expect_run, killed_at, links, node};
+use larder_tests::registry::Registry;
+
+/// Far more requests than an attach of three layers makes.
+const MOST_REQUESTS: usize = 200;
+
+/// `ours` is baked; `theirs` stands on the same base and is pulled before, so that nothing of it may go.
+struct Shelf {
+    _registry: Registry,
+    disk: BakedDisk,
+    ours: String,
+    theirs: larder_core::ImageRef,
+}
+
+fn shelf() -> Shelf {
+    let registry = Registry::start().unwrap();
+    let (base, other) = (busybox().unwrap(), busybox().unwrap().entry(Entry::file("other", "")));
+    let [base, other] = [base, other].map(|layer| layer.build(Compression::Gzip).unwrap());
+    let image = |base, text: &str| -> Image {
+        let own = LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
+        ImageBuilder::default().layers([base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build()
+    };
+    let ours = registry.push(&image(&base, "ours"), "kill/ours:1").unwrap().to_string();
+    let theirs = registry.push(&image(&other, "theirs"), "kill/theirs:1").unwrap();
+    Shelf { disk: BakedDisk::of(&[&ours]).unwrap(), _registry: registry, ours, theirs }
+}
+
+fn expect_whole(containerd: &Containerd, shelf: &Shelf) -> Result<()> {
+    containerd.sync_gc()?;
+    ensure!(dangling(containerd).is_empty(), "dangling: {:?}", dangling(containerd));
+    expect_run(containerd, &shelf.theirs.to_string(), "theirs")
+}
+
+#[test]
+fn an_attach_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_one_completes_it() {
+    let shelf = shelf();
+    on_each(|containerd| {
+        let _state = State::of(containerd);
+        containerd.pull(&shelf.theirs)?;
+        let device = shelf.disk.device()?;
+        let disk = device.path().to_string_lossy().into_owned();
+        let mut at = 1;
+        while killed_at(containerd, &["attach", "--disk", &disk], at)? {
+            let step = || format!("after an attach that was killed at request {at}");
+            expect_whole(containerd, &shelf).with_context(step)?;
+            if containerd.image_status(&shelf.ours)?.is_some() {
+                expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
+            }
+            attach(containerd, &device)?.done().with_context(step)?;
+            expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
+            expect_whole(containerd, &shelf).with_context(step)?;
+            ensure!(links(containerd).len() == 2, "{:?}", links(containerd));
+            node(containerd, &["detach"])?.done().with_context(step)?;
+            ensure!(links(containerd).is_empty(), "{:?}", links(containerd));
+            at += 1;
+            ensure!(at < MOST_REQUESTS, "it never ended by itself");
+        }
+        ensure!(at > 15, "only {at} requests");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_detach_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_one_completes_it() {
+    let shelf = shelf();
+    on_each(|containerd| {
+        let state = State::of(containerd);
+        containerd.pull(&shelf.theirs)?;
+        let device = shelf.disk.device()?;
+        let mut at = 1;
+        loop {
+            attach(containerd, &device)?.done()?;
+            if !killed_at(containerd, &["detach", "--keep-shared"], at)? {
+                break;
+            }
+            let step = || format!("after a detach that was killed at request {at}");
+            expect_whole(containerd, &shelf).with_context(step)?;
+            if containerd.image_status(&shelf.ours)?.is_some() {
+                expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
+            }
+            node(containerd, &["detach"])?.done().with_context(step)?;
+            ensure!(links(containerd).is_empty() && state.places().is_empty(), "{:?}", links(containerd));
+            ensure!(containerd.image_status(&shelf.ours)?.is_none(), "{}", step());
+            expect_whole(containerd, &shelf).with_context(step)?;
+            at += 1;
+            ensure!(at < MOST_REQUESTS, "it never ended by itself");
+        }
+        ensure!(at > 10, "only {at} requests");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_containerd_that_is_restarted_in_the_middle_of_an_attach_is_attached_to_in_the_end() {
+    let shelf = shelf();
+    on_each(|containerd| {
+        let _state = State::of(containerd);
+        containerd.pull(&shelf.theirs)?;
+        let device = shelf.disk.device()?;
+        let disk = device.path().to_string_lossy().into_owned();
+        for at in [3, 8, 12, 16, 20] {
+            let socket = containerd.socket();
+            let arguments = node_arguments(containerd);
+            // Restarted while the request waits at the gate, so that its connection is gone when it comes through.
+            let waiting = Arc::new(Mutex::new(&mut *containerd));
+            std::thread::scope(|scope| -> Result<()> {
+                let (asked, ask) = std::sync::mpsc::channel();
+                let (answer, answered) = std::sync::mpsc::channel();
+                let gate = Gate::open(&socket, at, move || {
+                    let _ = asked.send(());
+                    let _ = answered.recv();
+                })?;
+                let mut arguments = arguments;
+                arguments[1] = gate.socket().to_string_lossy().into_owned();
+                let words = ["attach", "--disk", &disk].map(str::to_owned);
+                let running = scope.spawn(move || larder(words.into_iter().chain(arguments)));
+                ask.recv().context("the attach came to that request")?;
+                waiting.lock().unwrap().restart()?;
+                let _ = answer.send(());
+                let ran = running.join().unwrap()?;
+                ensure!(ran.status == Some(0) || ran.stderr.contains("containerd"), "{ran:?}");
+                Ok(())
+            })?;
+            expect_whole(containerd, &shelf)?;
+            attach(containerd, &device)?.done()?;
+            expect_run(containerd, &shelf.ours, "ours")?;
+            expect_whole(containerd, &shelf)?;
+            node(containerd, &["detach"])?.done()?;
+        }
+        Ok(())
+    })
+    .unwrap();
+}
