@@ -75,6 +75,11 @@ fn a_disk_that_comes_back_is_mounted_again_by_its_file_system_wherever_it_is() {
         mount.args(["attach", "--restore", "--mount-only", "--containerd", "/nowhere"]).args(&arguments[2..]);
         finished(&mut mount)?.done()?;
         expect_run(containerd, &a, "a")?;
+        // A mount that no longer reads as the disk.
+        run(Command::new("mount").args(["-t", "tmpfs", "none"]).arg(&state.places()[0]))?;
+        expect_broken(containerd, &a)?;
+        node(containerd, &["attach", "--restore"])?.done()?;
+        expect_run(containerd, &a, "a")?;
         state.unmount();
         // Under another name, with the old one gone.
         let other = disk.device()?;
@@ -192,8 +197,11 @@ fn a_new_generation_takes_over_under_running_containers_and_the_old_disk_is_rele
         ensure!(shared.exec(&["/bin/busybox", "cat", "/own"])?.stdout == "b", "the container goes on");
         ensure!(state.places().len() == 1 && state.records().len() == 2, "unmounted, not forgotten");
         drop(shared);
-        let ran = attach(containerd, &new)?;
-        ensure!(ran.status == Some(0) && ran.stderr.contains(": released"), "{ran:?}");
+        until("the old disk's release", ENDS, || {
+            let ran = attach(containerd, &new)?;
+            ensure!(ran.status == Some(0) && ran.stderr.contains(": released"), "{ran:?}");
+            Ok(())
+        })?;
         ensure!(state.records().len() == 1, "forgotten");
         drop(old);
         containerd.sync_gc()?;

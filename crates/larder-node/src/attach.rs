@@ -24,7 +24,7 @@ use crate::containerd::{ContainerdError, NodeOptions};
 use crate::detach::DetachError;
 use crate::disks::{self, Disks};
 use crate::generation::ReadyDisk;
-use crate::heal;
+use crate::heal::{self, HealError};
 use crate::node::{Node, NodeError};
 use crate::overlay::OverlayError;
 use crate::stage::{DiskSource, StageError, Staged, read_source};
@@ -66,6 +66,9 @@ pub enum AttachError {
     /// Layers cannot be led to the disk that they are to be read from.
     #[error("cannot lead earlier disks' layers to their disk")]
     Settle(#[from] SettleError),
+    /// What a disk that is away has broken cannot be withdrawn.
+    #[error("cannot withdraw what a vanished disk has broken")]
+    Heal(#[from] HealError),
     /// The images are attached, but a disk that nothing needs any more stays.
     #[error("cannot let go of a disk that is not needed any more")]
     Release(#[source] Box<DetachError>),

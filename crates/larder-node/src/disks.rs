@@ -23,8 +23,14 @@ impl Disks {
         let mut disks = Self::default();
         let records = state.records()?;
         let recorded: BTreeSet<_> = records.iter().map(|record| record.disk).collect();
-        let unrecorded = state.known_disks()?.into_iter().filter(|disk| !recorded.contains(disk));
-        let records: Vec<_> = unrecorded.map(DiskRecord::unknown).chain(records).collect();
+        for disk in state.known_disks()?.into_iter().filter(|disk| !recorded.contains(disk)) {
+            // A place without a record was one only while something is mounted there.
+            if Some(disk) != except && matches!(look(&state.place(disk), disk), Ok(Place::Ready)) {
+                let record = DiskRecord::unknown(disk);
+                let staged = bring_back(state, &record);
+                disks.ready.extend(staged.ok().map(|staged| (record, staged)));
+            }
+        }
         for record in records {
             if record.leaving || Some(record.disk) == except {
                 continue;

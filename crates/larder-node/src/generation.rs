@@ -67,11 +67,13 @@ pub(crate) fn plan(
     };
     let redirect: Vec<_> = links.iter().filter_map(redirected).collect();
     let linked: BTreeSet<&ChainId> = links.iter().filter_map(|link| layers.get(&link.target)).collect();
+    // A link that is not below this state directory: what labels name may well be there.
+    let elsewhere = links.iter().any(|link| !layers.contains_key(&link.target));
     let mut moves = Moves { redirect, ..Moves::default() };
     for (layer, disk, directory) in labelled {
         let name = layer.to_string();
         match best(&layer) {
-            _ if !linked.contains(&layer) => moves.unlabel.push(name),
+            _ if !linked.contains(&layer) => moves.unlabel.extend((!elsewhere).then_some(name)),
             Some(best) if best.disk != disk || best.layers[&layer] != directory => {
                 let directory = best.layers[&layer].clone();
                 moves.relabel.push(Relabel { name, disk: best.disk, directory });
@@ -166,5 +168,12 @@ mod tests {
         let old = disk("a", 1, &["x"]);
         let moves = plan(&[snapshot("x", &old)], &[], &[old], place);
         assert_eq!(moves.unlabel, [layer("x").to_string()]);
+    }
+
+    #[test]
+    fn another_state_directorys_links_keep_their_labels() {
+        let old = disk("a", 1, &["x"]);
+        let link = Link { path: "1".into(), target: "/other/disks/00/snapshots/0/fs".into() };
+        assert_eq!(plan(&[snapshot("x", &old)], &[link], &[], place), Moves::default());
     }
 }

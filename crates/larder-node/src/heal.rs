@@ -5,17 +5,31 @@
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use larder_core::Digest;
 
+use crate::blocking::blocking;
 use crate::containerd::ContainerdError;
 use crate::detach::plan::{links_to, orphans, users_of};
 use crate::detach::{Use, collect_garbage, seen};
 use crate::labels;
 use crate::node::Node;
+use crate::overlay::OverlayError;
 use crate::stage::StageError;
 use crate::state::StateDir;
 use plan::Withdrawal;
+
+/// Why what a vanished disk broke is not withdrawn.
+#[derive(Debug, thiserror::Error)]
+pub enum HealError {
+    /// containerd or CRI does not do what is needed.
+    #[error(transparent)]
+    Containerd(#[from] ContainerdError),
+    /// The links cannot be listed.
+    #[error(transparent)]
+    Overlay(#[from] OverlayError),
+}
 
 /// A disk that is away, and what became of what it broke.
 #[derive(Debug)]
@@ -39,10 +53,12 @@ pub(crate) async fn withdraw(
     ready: &BTreeSet<Digest>,
     mut away: BTreeMap<Digest, StageError>,
     force: bool,
-) -> Result<Vec<LostDisk>, ContainerdError> {
+) -> Result<Vec<LostDisk>, HealError> {
     let snapshots = node.containerd.list_snapshots().await?;
+    let dangling = dangling(node).await?;
     let labelled = snapshots.iter().filter_map(|snapshot| snapshot.labels.get(labels::DISK)?.parse().ok());
-    let linked: BTreeSet<Digest> = labelled.filter(|disk| !ready.contains(disk)).collect();
+    let linked: BTreeSet<Digest> =
+        labelled.filter(|disk| !ready.contains(disk) && dangling.contains(disk)).collect();
     let lost: BTreeSet<Digest> = linked.iter().chain(away.keys()).copied().collect();
     let mut removed = BTreeMap::new();
     for &disk in &linked {
@@ -63,6 +79,23 @@ pub(crate) async fn withdraw(
         }
     };
     Ok(lost.into_iter().map(report).collect())
+}
+
+/// The disks that links lead to which lead nowhere. Labels alone do not tell: a disk may be at another state directory's place.
+async fn dangling(node: &Node) -> Result<BTreeSet<Digest>, OverlayError> {
+    let overlay = node.overlay.clone();
+    let links = blocking(move || {
+        let mut links = overlay.links_below(Path::new("/"))?;
+        links.retain(|link| !link.target.is_dir());
+        Ok(links)
+    });
+    Ok(links.await?.iter().filter_map(|link| disk_in(&link.target)).collect())
+}
+
+/// A place is named by the disk's id.
+fn disk_in(target: &Path) -> Option<Digest> {
+    let mut parts = target.components().filter_map(|part| part.as_os_str().to_str());
+    parts.find_map(|part| format!("sha256:{part}").parse().ok())
 }
 
 /// Returns the image records that were removed.

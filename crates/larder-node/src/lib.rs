@@ -27,7 +27,7 @@ pub use detach::{
     DetachError, DetachImageError, DetachOptions, DetachOutcome, DetachReport, DetachedImage, DiskOutcome,
     DiskReport, Use, detach, preview_detach,
 };
-pub use heal::LostDisk;
+pub use heal::{HealError, LostDisk};
 pub use node::{NodeError, PreflightError};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, DiskTree, SelectError, StageError, enter_mount_namespace};

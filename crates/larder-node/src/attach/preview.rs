@@ -1,6 +1,7 @@
 //! What an attach would do, without doing it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use larder_core::{Digest, Image, ImageRef, Platform};
 
@@ -41,8 +42,8 @@ pub async fn preview_attach(
     let generation = known.map_or(u64::MAX, |record| record.generation);
     ready.push(ReadyDisk { disk: disk.id, place: place.clone(), generation, layers: disk.layers.clone() });
     let snapshots = node.containerd.list_snapshots().await?;
-    let (overlay, below) = (node.overlay.clone(), state.disks());
-    let links = blocking(move || overlay.links_below(&below)).await?;
+    let overlay = node.overlay.clone();
+    let links = blocking(move || overlay.links_below(Path::new("/"))).await?;
     let moves = generation::plan(&snapshots, &links, &ready, |disk| state.place(disk));
     let broken = |disk: &Digest| {
         let disk = disk.to_string();

@@ -1,6 +1,7 @@
 //! Leading links to the disks that they are to be read from.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use crate::blocking::blocking;
 use crate::containerd::ContainerdError;
@@ -25,8 +26,8 @@ pub enum SettleError {
 /// many links were led elsewhere.
 pub(crate) async fn settle(node: &Node, state: &StateDir, disks: &[ReadyDisk]) -> Result<usize, SettleError> {
     let snapshots = node.containerd.list_snapshots().await?;
-    let (overlay, below) = (node.overlay.clone(), state.disks());
-    let links = blocking(move || overlay.links_below(&below)).await?;
+    let overlay = node.overlay.clone();
+    let links = blocking(move || overlay.links_below(Path::new("/"))).await?;
     let moves = generation::plan(&snapshots, &links, disks, |disk| state.place(disk));
     let Moves { redirect: links, relabel, unlabel } = moves;
     let moved = links.len();

@@ -1,6 +1,7 @@
 //! Letting go of disks: unmounted once no layer is linked to one, and forgotten once nothing reads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use larder_core::Digest;
 
@@ -10,6 +11,10 @@ use crate::node::Node;
 use crate::overlay::OverlayRoot;
 use crate::stage::{device_of, is_free, unstage};
 use crate::state::{DiskRecord, StateDir};
+
+/// The kernel takes down the mounts of a container that has ended a moment after it has; a detach waits for that.
+const PATIENCE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Unmounts the disks that no layer is linked to, and says what holds the others.
 pub(super) async fn release_disks(
@@ -21,7 +26,7 @@ pub(super) async fn release_disks(
     disks.retain(|disk| only.is_none_or(|only| only == *disk));
     let mut reports = Vec::with_capacity(disks.len());
     for disk in disks {
-        let outcome = match release(node, state, disk).await? {
+        let outcome = match release(node, state, disk, PATIENCE).await? {
             Ok(outcome) => outcome,
             Err(layers) => {
                 let by = plan::holders(&seen::look(&node.containerd).await?, disk);
@@ -38,7 +43,7 @@ pub(crate) async fn release_idle(node: &Node, state: &StateDir) -> Result<Vec<Di
     let idle = state.records()?.into_iter().filter(|record| record.images.is_empty());
     let mut reports = Vec::new();
     for disk in idle.map(|record| record.disk) {
-        if let Ok(outcome) = release(node, state, disk).await? {
+        if let Ok(outcome) = release(node, state, disk, Duration::ZERO).await? {
             reports.push(DiskReport { disk, outcome });
         }
     }
@@ -50,15 +55,17 @@ async fn release(
     node: &Node,
     state: &StateDir,
     disk: Digest,
+    patience: Duration,
 ) -> Result<Result<DiskOutcome, usize>, DetachError> {
     let (overlay, state) = (node.overlay.clone(), state.clone());
-    blocking(move || release_blocking(&overlay, &state, disk)).await
+    blocking(move || release_blocking(&overlay, &state, disk, patience)).await
 }
 
 fn release_blocking(
     overlay: &OverlayRoot,
     state: &StateDir,
     disk: Digest,
+    patience: Duration,
 ) -> Result<Result<DiskOutcome, usize>, DetachError> {
     let place = state.place(disk);
     let layers = overlay.count_links_below(&place)?;
@@ -70,16 +77,17 @@ fn release_blocking(
     let device = record.as_ref().and_then(|record| record.device.clone()).or(mounted);
     unstage(&place)?;
     tracing::info!(place = %place.display(), "unmounted a cache disk");
-    Ok(Ok(forget(state, record, device)?))
+    Ok(Ok(forget(state, record, device, patience)?))
 }
 
 fn forget(
     state: &StateDir,
     record: Option<DiskRecord>,
     device: Option<PathBuf>,
+    patience: Duration,
 ) -> Result<DiskOutcome, DetachError> {
     let busy = match device {
-        Some(device) if !is_free(&device)? => Some(device),
+        Some(device) if !becomes_free(&device, patience)? => Some(device),
         _ => None,
     };
     match (record, busy) {
@@ -96,4 +104,15 @@ fn forget(
         (None, Some(device)) => Ok(DiskOutcome::Busy { device }),
         (None, None) => Ok(DiskOutcome::Released),
     }
+}
+
+fn becomes_free(device: &Path, patience: Duration) -> Result<bool, DetachError> {
+    let deadline = Instant::now() + patience;
+    while !is_free(device)? {
+        if Instant::now() >= deadline {
+            return Ok(false);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(true)
 }

@@ -2,7 +2,8 @@
 
 use larder_core::Digest;
 
-use super::chains::{Chain, ChainReader};
+pub(crate) use super::chains::Chain;
+use super::chains::ChainReader;
 use crate::containerd::{Container, Containerd, ContainerdError, ImageRecord, Snapshot};
 use crate::labels;
 

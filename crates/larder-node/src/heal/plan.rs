@@ -37,3 +37,102 @@ pub(super) fn plan(seen: &Seen, broken: &BTreeSet<String>, force: bool) -> Withd
         containers: users.into_iter().filter_map(container).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use larder_core::{Digest, Image};
+
+    use super::*;
+    use crate::containerd::{Container, ImageRecord, Snapshot, SnapshotKind};
+    use crate::detach::seen::Chain;
+    use crate::fixture::image;
+    use crate::labels;
+
+    /// `a`, which is ours; `f`, which somebody pulled onto its base; `c`, a container of `f`; and `o`, which has nothing of it.
+    fn node() -> Seen {
+        let (ours, foreign, other) = (image("a:1", &["x"]), image("f:1", &["x", "z"]), image("o:1", &["w"]));
+        let disk = [(labels::DISK.to_owned(), Digest::of(b"disk").to_string())];
+        let digest = ours.reference.at(ours.target().descriptor.digest).to_string();
+        let records = [
+            (&ours, ours.reference.to_string(), HashMap::from(disk.clone())),
+            (&ours, digest, HashMap::from(disk)),
+            (&ours, id(&ours), HashMap::new()),
+            (&foreign, foreign.reference.to_string(), HashMap::new()),
+            (&foreign, id(&foreign), HashMap::new()),
+            (&other, other.reference.to_string(), HashMap::new()),
+            (&other, id(&other), HashMap::new()),
+        ];
+        let container = Container { id: "c".to_owned(), pod: None, snapshot: "c".to_owned() };
+        let parent = foreign.top().map(|top| top.to_string());
+        let writable =
+            Snapshot { name: "c".to_owned(), parent, kind: SnapshotKind::InUse, labels: HashMap::new() };
+        let layers = foreign.layers.iter().map(|layer| Snapshot {
+            name: layer.chain_id.to_string(),
+            parent: layer.parent.map(|parent| parent.to_string()),
+            kind: SnapshotKind::Committed,
+            labels: HashMap::new(),
+        });
+        Seen {
+            images: records.into_iter().map(|(image, name, labels)| seen(image, name, labels)).collect(),
+            snapshots: layers.chain([writable]).collect(),
+            containers: vec![container],
+        }
+    }
+
+    fn id(image: &Image) -> String {
+        image.config.descriptor.digest.to_string()
+    }
+
+    fn seen(image: &Image, name: String, labels: HashMap<String, String>) -> SeenImage {
+        let target = image.target().descriptor.digest.to_string();
+        let chain = Chain {
+            manifest: image.manifest.descriptor.digest,
+            config: image.config.descriptor.digest,
+            layers: image.layers.iter().map(|layer| layer.chain_id).collect(),
+        };
+        SeenImage {
+            record: ImageRecord { name, target, media_type: String::new(), labels },
+            chains: vec![chain],
+        }
+    }
+
+    fn broken() -> BTreeSet<String> {
+        [image("a:1", &["x"]).layers[0].chain_id.to_string()].into()
+    }
+
+    #[test]
+    fn ours_goes_with_cris_record_names_last_and_others_stay() {
+        let plan = plan(&node(), &broken(), false);
+        let a = image("a:1", &["x"]);
+        let digest = a.reference.at(a.target().descriptor.digest).to_string();
+        assert_eq!(plan.records, [id(&a), digest, a.reference.to_string()]);
+        assert!(plan.containers.is_empty());
+    }
+
+    #[test]
+    fn by_force_all_that_is_broken_goes_and_nothing_else() {
+        let plan = plan(&node(), &broken(), true);
+        let kept = image("o:1", &["w"]);
+        assert_eq!(plan.records.len(), 5, "{plan:?}");
+        assert!(!plan.records.contains(&kept.reference.to_string()) && !plan.records.contains(&id(&kept)));
+        assert_eq!(plan.containers, ["c".to_owned()].into());
+    }
+
+    #[test]
+    fn an_id_that_is_left_alone_goes_by_force_only() {
+        let mut node = node();
+        node.images.retain(|image| image.is_id());
+        assert_eq!(plan(&node, &broken(), false), Withdrawal::default());
+        assert_eq!(plan(&node, &broken(), true).records.len(), 2);
+    }
+
+    #[test]
+    fn a_name_of_somebody_else_keeps_cris_record() {
+        let mut node = node();
+        let a = image("a:1", &["x"]);
+        node.images.push(seen(&a, "docker.io/library/theirs:1".to_owned(), HashMap::new()));
+        assert!(!plan(&node, &broken(), false).records.contains(&id(&a)));
+    }
+}

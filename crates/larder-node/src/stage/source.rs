@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use larder_core::Digest;
 
 use super::device::{device_of, find_by_uuid, uuid_of};
-use super::{DiskTree, INDEX, Place, StageError, Staged, failed, look, read_source, stage};
+use super::{DiskTree, INDEX, Place, StageError, Staged, abandon, failed, look, read_source, stage};
 use crate::state::{DiskRecord, StateDir, StateError};
 
 /// Where a cache disk is.
@@ -78,9 +78,15 @@ pub(crate) struct Traces {
 /// Puts a disk of an earlier run at its place again: from where it was, else from whatever device has its file system.
 pub(crate) fn bring_back(state: &StateDir, record: &DiskRecord) -> Result<Staged, StageError> {
     let place = state.place(record.disk);
-    if look(&place, record.disk)? == Place::Ready {
-        let disk = read_source(&DiskSource::Directory(place.clone()))?;
-        return stage(state, &DiskSource::Directory(place), disk);
+    match look(&place, record.disk)? {
+        Place::Ready => {
+            let source = DiskSource::Directory(place);
+            let disk = read_source(&source)?;
+            return stage(state, &source, disk);
+        }
+        // What is left of it in the page cache must not look like a disk.
+        Place::Broken => abandon(&place)?,
+        Place::Empty => {}
     }
     let mut tried = Vec::new();
     for path in candidates(record)? {

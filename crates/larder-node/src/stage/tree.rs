@@ -35,9 +35,9 @@ impl DiskTree {
         Ok(Self { name: directory.to_owned(), tree: Arc::new(tree) })
     }
 
-    /// Where it can be read before it is mounted.
+    /// Where it can be read before it is mounted; the last dot makes a directory of the kernel's link.
     pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.tree.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}/.", self.tree.as_raw_fd()))
     }
 
     pub(super) fn name(&self) -> &Path {

@@ -54,10 +54,6 @@ fn copy_xattrs(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn names(path: &Path) -> io::Result<Vec<CString>> {
-    // Most files have none, and are asked with the smallest question.
-    if llistxattr(path, &mut [0_u8; 0])? == 0 {
-        return Ok(Vec::new());
-    }
     let mut names = Vec::with_capacity(XATTR_MAX);
     llistxattr(path, spare_capacity(&mut names))?;
     let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty() && *name != SELINUX);
