@@ -112,3 +112,24 @@ fn a_cancelled_build_leaves_nothing_behind() {
     assert!(matches!(result, Err(BuildError::Cancelled)));
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn what_is_in_use_is_read_once_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.img");
+    let mut blobs = Blobs::default();
+    let images = [image(&mut blobs, "one", &[layer(base), layer(upper)])];
+    bake(&images, &blobs, &path).unwrap();
+    let report = larder_disk::inspect(&path).unwrap().file_system.unwrap();
+    let mut sweep = larder_disk::Sweep::open(&path).unwrap();
+    let mut read = 0;
+    while let Some(length) = sweep.step().unwrap() {
+        read += length as u64;
+    }
+    assert_eq!(read, sweep.total());
+    assert!(read <= report.used && read > report.used / 2, "{read} of {} in use", report.used);
+    assert!(report.used < report.size);
+    assert_eq!(sweep.step().unwrap(), None);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+    assert!(larder_disk::Sweep::open(&path).is_err());
+}
