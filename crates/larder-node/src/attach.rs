@@ -60,11 +60,12 @@ pub async fn attach(
     wanted: &[ImageRef],
 ) -> Result<AttachReport, AttachError> {
     let node = Node::open(options).await?;
+    node.warn_of_limits();
     let state = StateDir::open(&options.state_dir)?;
     let _lock = state.lock().await?;
     let staged = {
-        let (state, source) = (state.clone(), source.clone());
-        blocking(move || stage(&state, &source)).await?
+        let (state, source, options) = (state.clone(), source.clone(), node.disk_options.clone());
+        blocking(move || stage(&state, &source, options.as_deref())).await?
     };
     let report = attach_staged(&node, &state, &staged, wanted).await;
     let released = if staged.fresh { release_unused(&node, &staged.place).await } else { Ok(()) };

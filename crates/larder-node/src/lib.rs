@@ -23,7 +23,7 @@ pub use detach::{
     DetachError, DetachImageError, DetachOutcome, DetachReport, DetachedImage, DiskOutcome, DiskReport, Use,
     detach,
 };
-pub use node::{NodeError, PreflightError};
+pub use node::{NodeError, PreflightError, SelinuxError};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, SelectError, StageError};
 pub use state::StateError;

@@ -3,6 +3,7 @@
 mod mounts;
 mod source;
 
+use std::ffi::CStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -68,15 +69,19 @@ pub(crate) struct Staged {
     pub(crate) fresh: bool,
 }
 
-/// Reads the disk and mounts it at its place; one that is there already is checked and kept.
-pub(crate) fn stage(state: &StateDir, source: &DiskSource) -> Result<Staged, StageError> {
+/// Reads the disk and mounts it at its place, a device with `options`; one that is there already is checked and kept.
+pub(crate) fn stage(
+    state: &StateDir,
+    source: &DiskSource,
+    options: Option<&CStr>,
+) -> Result<Staged, StageError> {
     match source {
         DiskSource::Directory(directory) => stage_directory(state, directory),
         DiskSource::Device(device) => {
             let staging = state.staging();
             unstage(&staging)?;
             create_dir(&staging)?;
-            mount(device, &staging, "ext4", FLAGS, None).map_err(failed("mount", device))?;
+            mount(device, &staging, "ext4", FLAGS, options).map_err(failed("mount", device))?;
             let staged = stage_directory(state, &staging).map_err(|error| match error {
                 StageError::Layout { source, .. } => StageError::Layout { path: device.clone(), source },
                 other => other,

@@ -8,7 +8,7 @@ use larder_core::ImageRef;
 /// Which containerd, and where Larder keeps its own things on the node.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ContainerdArgs {
-    /// containerd's socket [default: the first of the usual ones]
+    /// containerd's socket [default: the usual one where somebody listens]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) containerd: Option<PathBuf>,
     /// containerd's root directory [default: as containerd says]
