@@ -4,11 +4,13 @@
 
 mod attach;
 mod blocking;
+mod causes;
 mod containerd;
 mod cri;
 mod detach;
 #[cfg(test)]
 mod fixture;
+mod hydrate;
 mod labels;
 mod node;
 mod overlay;
@@ -22,6 +24,9 @@ pub use containerd::{ContainerdError, KUBERNETES_NAMESPACE, NodeOptions};
 pub use detach::{
     DetachError, DetachImageError, DetachOutcome, DetachReport, DetachedImage, DiskOutcome, DiskReport, Use,
     detach,
+};
+pub use hydrate::{
+    HydrateError, HydrateOptions, HydrateOutcome, HydrateProgress, Hydration, HydrationState, hydrate,
 };
 pub use node::{NodeError, PreflightError, SelinuxError};
 pub use overlay::OverlayError;

@@ -13,7 +13,7 @@ use larder_disk::{CacheDisk, LayoutError};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use crate::state::StateDir;
-use mounts::is_mount_point;
+pub(crate) use mounts::is_mount_point;
 pub use source::{DiskSelector, DiskSource, SelectError};
 
 /// Nothing on a disk is run or opened by way of this mount: overlayfs makes a mount of its own from it.

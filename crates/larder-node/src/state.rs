@@ -76,7 +76,8 @@ impl StateDir {
         self.0.join("staging")
     }
 
-    fn disks(&self) -> PathBuf {
+    /// What all places are below.
+    pub(crate) fn disks(&self) -> PathBuf {
         self.0.join("disks")
     }
 

@@ -3,6 +3,7 @@
 mod build;
 mod disk;
 mod duration;
+mod hydrate;
 mod node;
 mod registry;
 
@@ -10,6 +11,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
+pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
 
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Read a cache disk through, for network disks that fetch blocks when they are first read
+    Hydrate(HydrateArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use larder_core::ImageRef;
 
+use super::AttachHydrateArgs;
+
 /// Which containerd, and where Larder keeps its own things on the node.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ContainerdArgs {
@@ -33,6 +35,8 @@ pub(crate) struct AttachArgs {
     /// The images to attach [default: all that are on the disk]
     #[arg(value_name = "IMAGE")]
     pub(crate) images: Vec<ImageRef>,
+    #[command(flatten)]
+    pub(crate) hydrate: AttachHydrateArgs,
     #[command(flatten)]
     pub(crate) containerd: ContainerdArgs,
 }

@@ -22,8 +22,8 @@ impl From<ContainerdArgs> for NodeOptions {
 }
 
 pub(super) fn attach(args: AttachArgs) -> anyhow::Result<Exit> {
-    let AttachArgs { disk, images, containerd } = args;
-    let (source, options) = (DiskSource::at(&disk)?, containerd.into());
+    let AttachArgs { disk, images, hydrate, containerd } = args;
+    let (source, options) = (DiskSource::at(&disk)?, NodeOptions::from(containerd));
     let attach = Box::pin(larder_node::attach(&options, &source, &images));
     let report = runtime()?
         .block_on(or_interrupted(async { Ok(attach.await?) }))
@@ -36,6 +36,7 @@ pub(super) fn attach(args: AttachArgs) -> anyhow::Result<Exit> {
         }
     }
     printer::talk(format_args!("disk {disk}: {} images", images.len()));
+    super::hydrate::start(hydrate, &options.state_dir, *disk)?;
     Ok(if report.has_failures() { Exit::Failed } else { Exit::Done })
 }
 
