@@ -3,7 +3,7 @@
 mod chains;
 mod plan;
 mod report;
-mod seen;
+pub(crate) mod seen;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -16,6 +16,7 @@ mod node;
 mod overlay;
 mod stage;
 mod state;
+mod status;
 
 pub use attach::{
     AttachError, AttachImageError, AttachOutcome, AttachReport, AttachedImage, NotOnDisk, attach,
@@ -32,3 +33,4 @@ pub use node::{NodeError, PreflightError, SelinuxError};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, SelectError, StageError};
 pub use state::StateError;
+pub use status::{Cold, DiskFault, DiskStatus, ImageStatus, NodeStatus, Origin, StatusError, status};

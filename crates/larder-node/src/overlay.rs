@@ -41,6 +41,15 @@ pub enum OverlayError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OverlayRoot(PathBuf);
 
+/// A layer whose content is elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Link {
+    /// `<root>/snapshots/<N>/fs`.
+    pub(crate) path: PathBuf,
+    /// Where it leads.
+    pub(crate) target: PathBuf,
+}
+
 impl OverlayRoot {
     /// Checks that the directory that containerd names is on this host. Its `metadata.db` comes with the first snapshot only.
     pub(crate) fn open(root: &Path) -> Result<Self, OverlayError> {
@@ -73,15 +82,21 @@ impl OverlayRoot {
         fs == "fs" && number.to_str().is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()))
     }
 
-    /// How many snapshots of any namespace are links to somewhere below `place`.
-    pub(crate) fn count_links_below(&self, place: &Path) -> Result<usize, OverlayError> {
+    /// The snapshots of any namespace that are links to somewhere below `place`.
+    pub(crate) fn links_below(&self, place: &Path) -> Result<Vec<Link>, OverlayError> {
         let snapshots = self.0.join("snapshots");
-        let mut count = 0;
+        let mut links = Vec::new();
         for entry in snapshots.read_dir().map_err(failed("list", &snapshots))? {
-            let link = entry.map_err(failed("list", &snapshots))?.path().join("fs");
-            count += usize::from(fs::read_link(link).is_ok_and(|target| target.starts_with(place)));
+            let path = entry.map_err(failed("list", &snapshots))?.path().join("fs");
+            let target = fs::read_link(&path).ok().filter(|target| target.starts_with(place));
+            links.extend(target.map(|target| Link { path, target }));
         }
-        Ok(count)
+        Ok(links)
+    }
+
+    /// How many they are.
+    pub(crate) fn count_links_below(&self, place: &Path) -> Result<usize, OverlayError> {
+        Ok(self.links_below(place)?.len())
     }
 }
 

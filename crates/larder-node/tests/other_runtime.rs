@@ -8,7 +8,7 @@ use std::path::Path;
 use std::task::{Context, Poll};
 
 use futures_util::stream;
-use larder_node::{DiskSource, NodeOptions, attach};
+use larder_node::{DiskSource, NodeOptions, attach, status};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::body::Body;
 use tonic::codegen::{Service, http};
@@ -66,6 +66,7 @@ async fn cri_o_and_cri_dockerd_are_refused_by_name() {
         let refusal =
             if rustix::process::getuid().is_root() { format!("is {said}: ") } else { "rootless".to_owned() };
         assert!(attached.contains(&refusal) && attached.contains("larder fetch"), "{attached}");
+        assert_eq!(status(&options).await.unwrap_err().to_string(), attached);
         assert!(!state_dir.exists(), "nothing is touched");
     }
 }

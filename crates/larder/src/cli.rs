@@ -6,6 +6,7 @@ mod duration;
 mod hydrate;
 mod node;
 mod registry;
+mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
 
@@ -14,6 +15,7 @@ pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
+pub(crate) use status::StatusArgs;
 
 /// Keeps container images in stock on every Kubernetes node, so that a pod starts without waiting for a pull.
 #[derive(Debug, Parser)]
@@ -43,6 +45,8 @@ pub(crate) enum Command {
     Detach(DetachArgs),
     /// Read a cache disk through, for network disks that fetch blocks when they are first read
     Hydrate(HydrateArgs),
+    /// Say of each image on this node's cache disks whether it is warm
+    Status(StatusArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -7,6 +7,7 @@ mod hydrate;
 mod node;
 mod registry;
 mod report;
+mod status;
 
 use tracing_subscriber::EnvFilter;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
         Command::Hydrate(args) => hydrate::run(args),
+        Command::Status(args) => status::run(args),
         Command::Completion(args) => completion::run(&args),
     }
 }

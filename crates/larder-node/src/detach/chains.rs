@@ -11,11 +11,11 @@ use crate::containerd::{Containerd, ContainerdError};
 
 /// The layers of an image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) manifest: Digest,
-    pub(super) config: Digest,
+pub(crate) struct Chain {
+    pub(crate) manifest: Digest,
+    pub(crate) config: Digest,
     /// Base first.
-    pub(super) layers: Vec<ChainId>,
+    pub(crate) layers: Vec<ChainId>,
 }
 
 #[derive(Deserialize)]
