@@ -4,6 +4,7 @@ mod config;
 mod container;
 mod cri;
 mod snapshots;
+mod user_namespace;
 mod version;
 
 use std::fs;

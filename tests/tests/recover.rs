@@ -112,7 +112,12 @@ fn a_disk_that_is_away_is_withdrawn_and_what_others_built_on_it_is_named_and_goe
         containerd.pull(b)?;
         containerd.pull(c)?;
         let ended = containerd.start_container(&c.to_string(), &["/bin/busybox", "true"])?;
-        until("the container's end", ENDS, || ended.is_running().and_then(|runs| Ok(ensure!(!runs))))?;
+        until("the container's end", ENDS, || {
+            ended.is_running().and_then(|runs| {
+                let _: () = ensure!(!runs);
+                Ok(())
+            })
+        })?;
         // The disk's device goes, and whatever would find its file system finds none: the other nodes' copies are not ours.
         hide(&state)?;
         state.unmount();

@@ -4,6 +4,7 @@ mod build;
 mod floor;
 mod images;
 mod measure;
+mod node;
 mod record;
 mod reference;
 
@@ -21,6 +22,12 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// `larder attach` beside pulls of the same images through CRI
+    Node {
+        /// Runs of each; the medians are printed
+        #[arg(long, default_value_t = 3)]
+        runs: usize,
+    },
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
@@ -29,6 +36,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     }
     match bench {
         Bench::Build { runs } => build::run(*runs),
+        Bench::Node { runs } => node::run(*runs),
     }
 }
 

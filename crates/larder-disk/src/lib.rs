@@ -14,6 +14,7 @@ mod inspect;
 mod layer;
 mod layout;
 mod medium;
+mod sweep;
 mod tar;
 mod tree;
 mod verify;
@@ -30,4 +31,5 @@ pub use inspect::{
 };
 pub use layout::{CacheDisk, LayoutError};
 pub use medium::MediumError;
+pub use sweep::{Sweep, SweepError};
 pub use verify::{Problem, VerifyReport, verify};

@@ -116,10 +116,13 @@ fn a_cancelled_build_leaves_nothing_behind() {
     assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
+/// What a place makes of a blob.
+type Wrong = fn(&[u8]) -> Vec<u8>;
+
 /// Blobs that are wrong at the first place, as is only told at their end.
 struct Elsewhere {
     blobs: Blobs,
-    wrong: fn(&[u8]) -> Vec<u8>,
+    wrong: Wrong,
     opened: AtomicUsize,
 }
 
@@ -152,11 +155,11 @@ fn a_layer_with_a_wrong_digest_is_laid_out_anew_from_elsewhere_and_takes_no_more
     let mut blobs = Blobs::default();
     let images = [image(&mut blobs, "one", &[layer(base)])];
     let direct = bake(&images, &blobs, &path("direct")).unwrap();
-    let wrong: [fn(&[u8]) -> Vec<u8>; 3] = [
+    let wrong: [Wrong; 3] = [
         <[u8]>::to_vec,
         // Neither gzip nor a tar, and more than is read before that is noticed.
         |_| vec![b'x'; 8 << 20],
-        |bytes| [&bytes[..bytes.len() / 2], &[0xff; 1 << 20]].concat(),
+        |bytes| [&bytes[..bytes.len() / 2], &vec![0xff; 1 << 20]].concat(),
     ];
     for (number, wrong) in wrong.into_iter().enumerate() {
         let source = Elsewhere { blobs: Blobs(blobs.0.clone()), wrong, opened: AtomicUsize::new(0) };
@@ -200,4 +203,25 @@ fn with_hole(tar: &mut tar::Builder<Vec<u8>>) {
     content.resize(512, 0);
     content.push(b'x');
     file(tar, "stored", &content);
+}
+
+#[test]
+fn what_is_in_use_is_read_once_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.img");
+    let mut blobs = Blobs::default();
+    let images = [image(&mut blobs, "one", &[layer(base), layer(upper)])];
+    bake(&images, &blobs, &path).unwrap();
+    let report = larder_disk::inspect(&path).unwrap().file_system.unwrap();
+    let mut sweep = larder_disk::Sweep::open(&path).unwrap();
+    let mut read = 0;
+    while let Some(length) = sweep.step().unwrap() {
+        read += length as u64;
+    }
+    assert_eq!(read, sweep.total());
+    assert!(read <= report.used && read > report.used / 2, "{read} of {} in use", report.used);
+    assert!(report.used < report.size);
+    assert_eq!(sweep.step().unwrap(), None);
+    std::fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(1 << 20).unwrap();
+    assert!(larder_disk::Sweep::open(&path).is_err());
 }

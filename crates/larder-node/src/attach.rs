@@ -105,11 +105,13 @@ pub async fn attach(
     let names = choose::choose(&disk.images, wanted)?.into_iter().map(|image| record_name(&image.reference));
     let names: BTreeSet<String> = names.collect();
     let node = Node::open(options).await?;
+    node.warn_of_limits();
     let state = StateDir::open(&options.state_dir)?;
     let _lock = state.lock().await?;
     let begun = {
         let (state, source, names) = (state.clone(), source.clone(), names.clone());
-        blocking(move || Begun::begin(&state, &source, disk, names, how.pin)).await?
+        let options = node.disk_options.clone();
+        blocking(move || Begun::begin(&state, &source, options, disk, names, how.pin)).await?
     };
     let report = run(&node, &state, &begun, &names, how).await;
     let ended = begun.end(&node, &state, report.as_ref().ok()).await;

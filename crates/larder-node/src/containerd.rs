@@ -8,6 +8,7 @@ mod leases;
 mod plugins;
 mod snapshots;
 mod socket;
+mod version;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,7 +24,8 @@ pub(crate) use images::ImageRecord;
 pub(crate) use leases::Lease;
 pub(crate) use plugins::Plugin;
 pub(crate) use snapshots::{SNAPSHOTTER, Snapshot, SnapshotKind};
-pub(crate) use socket::find_socket;
+pub(crate) use socket::{Peer, find_socket, peer};
+pub(crate) use version::idmaps_snapshots;
 
 /// The namespace that CRI keeps Kubernetes' images in.
 pub const KUBERNETES_NAMESPACE: &str = "k8s.io";

@@ -4,6 +4,7 @@
 
 mod attach;
 mod blocking;
+mod causes;
 mod containerd;
 mod cri;
 mod detach;
@@ -12,11 +13,13 @@ mod disks;
 mod fixture;
 mod generation;
 mod heal;
+mod hydrate;
 mod labels;
 mod node;
 mod overlay;
 mod stage;
 mod state;
+mod status;
 
 pub use attach::{
     AttachError, AttachImageError, AttachOptions, AttachOutcome, AttachReport, AttachedImage, NotOnDisk,
@@ -28,7 +31,11 @@ pub use detach::{
     DiskReport, Use, detach, preview_detach,
 };
 pub use heal::{HealError, LostDisk};
-pub use node::{NodeError, PreflightError};
+pub use hydrate::{
+    HydrateError, HydrateOptions, HydrateOutcome, HydrateProgress, Hydration, HydrationState, hydrate,
+};
+pub use node::{NodeError, PreflightError, SelinuxError};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, DiskTree, SelectError, StageError, enter_mount_namespace};
 pub use state::StateError;
+pub use status::{Cold, DiskFault, DiskStatus, ImageStatus, NodeStatus, Origin, StatusError, status};

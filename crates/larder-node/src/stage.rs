@@ -5,6 +5,7 @@ mod mounts;
 mod source;
 mod tree;
 
+use std::ffi::CString;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -17,7 +18,8 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, 
 
 use crate::state::StateDir;
 pub(crate) use device::device_of;
-use mounts::{is_mount_point, is_mounted};
+pub(crate) use mounts::is_mount_point;
+use mounts::is_mounted;
 pub(crate) use source::bring_back;
 pub use source::{DiskSelector, DiskSource, SelectError};
 pub use tree::{DiskTree, enter_mount_namespace};
@@ -131,8 +133,13 @@ pub(crate) fn look(place: &Path, disk: Digest) -> Result<Place, StageError> {
     }
 }
 
-/// Mounts the disk, which was read from `source`, at its place; one that is there already is kept.
-pub(crate) fn stage(state: &StateDir, source: &DiskSource, disk: CacheDisk) -> Result<Staged, StageError> {
+/// Mounts the disk, which was read from `source`, at its place, a device with `options`; one that is there already is kept.
+pub(crate) fn stage(
+    state: &StateDir,
+    source: &DiskSource,
+    options: Option<&str>,
+    disk: CacheDisk,
+) -> Result<Staged, StageError> {
     let place = state.place(disk.id);
     let seen = look(&place, disk.id)?;
     if seen == Place::Broken {
@@ -140,7 +147,7 @@ pub(crate) fn stage(state: &StateDir, source: &DiskSource, disk: CacheDisk) -> R
         abandon(&place)?;
     }
     let fresh = seen != Place::Ready;
-    let staged = if fresh { put(source, &place) } else { Ok(()) };
+    let staged = if fresh { put(source, options, &place) } else { Ok(()) };
     let staged = staged.and_then(|()| protect(&place)).and_then(|()| expect(&place, disk.id));
     match staged {
         Ok(()) => Ok(Staged { disk, place, fresh }),
@@ -188,11 +195,12 @@ pub(crate) fn is_free(device: &Path) -> Result<bool, StageError> {
     device::is_released(device).map_err(failed("open", device))
 }
 
-fn put(source: &DiskSource, place: &Path) -> Result<(), StageError> {
+fn put(source: &DiskSource, options: Option<&str>, place: &Path) -> Result<(), StageError> {
     create_dir(place)?;
     match source {
         DiskSource::Device(device) => {
-            mount(device, place, "ext4", FLAGS, None).map_err(failed("mount", device))?;
+            let options = options.map(CString::new).transpose().map_err(failed("mount", device))?;
+            mount(device, place, "ext4", FLAGS, options.as_deref()).map_err(failed("mount", device))?;
         }
         DiskSource::Directory(directory) => {
             mount_bind(directory, place).map_err(failed("bind", directory))?;

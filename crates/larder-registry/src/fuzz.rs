@@ -101,16 +101,13 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     for (path, content) in files {
         let mut header = tar::Header::new_gnu();
         header.set_mode(0o644);
-        match content.strip_prefix(b"-> ") {
-            Some(target) => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                header.set_size(0);
-                archive.append_link(&mut header, path, std::str::from_utf8(target).unwrap()).unwrap();
-            }
-            None => {
-                header.set_size(content.len() as u64);
-                archive.append_data(&mut header, path, *content).unwrap();
-            }
+        if let Some(target) = content.strip_prefix(b"-> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            archive.append_link(&mut header, path, std::str::from_utf8(target).unwrap()).unwrap();
+        } else {
+            header.set_size(content.len() as u64);
+            archive.append_data(&mut header, path, *content).unwrap();
         }
     }
     archive.into_inner().unwrap()

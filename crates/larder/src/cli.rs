@@ -3,15 +3,19 @@
 mod build;
 mod disk;
 mod duration;
+mod hydrate;
 mod node;
 mod registry;
+mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
+pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
+pub(crate) use status::StatusArgs;
 
 /// Keeps container images in stock on every Kubernetes node, so that a pod starts without waiting for a pull.
 #[derive(Debug, Parser)]
@@ -39,6 +43,10 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Read a cache disk through, for network disks that fetch blocks when they are first read
+    Hydrate(HydrateArgs),
+    /// Say of each image on this node's cache disks whether it is warm
+    Status(StatusArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

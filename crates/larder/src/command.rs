@@ -3,9 +3,11 @@
 mod build;
 mod completion;
 mod disk;
+mod hydrate;
 mod node;
 mod registry;
 mod report;
+mod status;
 
 use tracing_subscriber::EnvFilter;
 
@@ -26,6 +28,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Diff(args) => disk::diff(args),
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
+        Command::Hydrate(args) => hydrate::run(args),
+        Command::Status(args) => status::run(args),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -9,14 +9,16 @@ use anyhow::{Context, Result, ensure};
 use larder_proto::cri::runtime_service_client::RuntimeServiceClient;
 use larder_proto::cri::{
     ContainerConfig, ContainerMetadata, ContainerState, ContainerStatus, ContainerStatusRequest,
-    CreateContainerRequest, ExecSyncRequest, LinuxPodSandboxConfig, LinuxSandboxSecurityContext,
-    NamespaceMode, NamespaceOption, PodSandboxConfig, PodSandboxMetadata, RemovePodSandboxRequest,
-    RunPodSandboxRequest, StartContainerRequest, StopPodSandboxRequest,
+    CreateContainerRequest, ExecSyncRequest, LinuxContainerConfig, LinuxContainerSecurityContext,
+    LinuxPodSandboxConfig, LinuxSandboxSecurityContext, NamespaceMode, NamespaceOption, PodSandboxConfig,
+    PodSandboxMetadata, RemovePodSandboxRequest, RunPodSandboxRequest, StartContainerRequest,
+    StopPodSandboxRequest,
 };
 use tonic::transport::Channel;
 
 use super::Containerd;
 use super::cri::{Cri, spec};
+use super::user_namespace;
 use crate::blocking::wait;
 use crate::process::until;
 
@@ -55,7 +57,15 @@ struct Pod {
 impl Containerd {
     /// Starts a container of the image `name` that runs `argv`, or the image's own command where it is empty.
     pub fn start_container(&self, name: &str, argv: &[&str]) -> Result<Container> {
-        wait(start(&self.cri, name, argv)).with_context(|| format!("start a container of {name}"))
+        wait(start(&self.cri, name, argv, host_network()))
+            .with_context(|| format!("start a container of {name}"))
+    }
+
+    /// The same in a pod whose users are mapped, as `hostUsers: false` asks for.
+    pub fn start_container_with_mapped_users(&self, name: &str, argv: &[&str]) -> Result<Container> {
+        user_namespace::no_network(self.dir.path())?;
+        wait(start(&self.cri, name, argv, user_namespace::options()))
+            .with_context(|| format!("start a container of {name} in a user namespace"))
     }
 
     /// Runs a container to its end, and removes it.
@@ -123,15 +133,21 @@ impl Drop for Pod {
     }
 }
 
-async fn start(cri: &Cri, name: &str, argv: &[&str]) -> Result<Container> {
-    let pod = run_pod(cri).await?;
+async fn start(cri: &Cri, name: &str, argv: &[&str], namespaces: NamespaceOption) -> Result<Container> {
+    let pod = run_pod(cri, namespaces.clone()).await?;
     let log_path = "container.log".to_owned();
     let log = Path::new(&pod.config.log_directory).join(&log_path);
+    // CRI wants the pod's namespaces said again.
+    let security = LinuxContainerSecurityContext {
+        namespace_options: Some(namespaces),
+        ..LinuxContainerSecurityContext::default()
+    };
     let config = ContainerConfig {
         metadata: Some(ContainerMetadata { name: "main".to_owned(), attempt: 0 }),
         image: Some(spec(name)),
         command: owned(argv),
         log_path,
+        linux: Some(LinuxContainerConfig { resources: None, security_context: Some(security) }),
         ..ContainerConfig::default()
     };
     let create = CreateContainerRequest {
@@ -145,10 +161,10 @@ async fn start(cri: &Cri, name: &str, argv: &[&str]) -> Result<Container> {
     Ok(Container { pod, id, log })
 }
 
-async fn run_pod(cri: &Cri) -> Result<Pod> {
+async fn run_pod(cri: &Cri, namespaces: NamespaceOption) -> Result<Pod> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let name = format!("pod-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-    let config = pod_config(cri, name);
+    let config = pod_config(cri, name, namespaces);
     fs::create_dir_all(&config.log_directory)?;
     let mut runtime = RuntimeServiceClient::new(cri.channel.clone());
     let request = RunPodSandboxRequest { config: Some(config.clone()), runtime_handler: String::new() };
@@ -156,12 +172,15 @@ async fn run_pod(cri: &Cri) -> Result<Pod> {
     Ok(Pod { runtime, id, config })
 }
 
-fn pod_config(cri: &Cri, name: String) -> PodSandboxConfig {
-    let namespaces = NamespaceOption {
+fn host_network() -> NamespaceOption {
+    NamespaceOption {
         network: NamespaceMode::Node.into(),
         pid: NamespaceMode::Container.into(),
         ..NamespaceOption::default()
-    };
+    }
+}
+
+fn pod_config(cri: &Cri, name: String, namespaces: NamespaceOption) -> PodSandboxConfig {
     let security = LinuxSandboxSecurityContext {
         namespace_options: Some(namespaces),
         ..LinuxSandboxSecurityContext::default()

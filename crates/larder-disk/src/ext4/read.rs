@@ -1,6 +1,7 @@
 //! Reads an ext4 file system of any maker, without mounting it. Every byte is foreign: checksums, bounds and order are checked
 //! before anything is believed, and nothing is followed in circles.
 
+mod allocated;
 mod bytes;
 mod check;
 mod directory;

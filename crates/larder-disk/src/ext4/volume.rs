@@ -110,7 +110,9 @@ impl Volume {
         if !withdrawn.is_empty() {
             queue.finish()?;
             queue = WriteQueue::start(&device, options.workers);
-            withdrawn.into_iter().for_each(|run| space.give_back(run));
+            for run in withdrawn {
+                space.give_back(run);
+            }
         }
         let (nodes, journal) = Nodes::write(tree, &queue, space, &uuid, options.journal)?;
         let (finished, superblock) = Groups::new(nodes, options.sizing, uuid, journal).write()?;

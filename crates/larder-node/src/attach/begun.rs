@@ -25,6 +25,7 @@ impl Begun {
     pub(super) fn begin(
         state: &StateDir,
         source: &DiskSource,
+        mount_options: Option<String>,
         disk: CacheDisk,
         names: BTreeSet<String>,
         pin: bool,
@@ -40,6 +41,7 @@ impl Begun {
             device: traces.device,
             directory: traces.directory,
             uuid: traces.uuid,
+            mount_options,
             images: names
                 .into_iter()
                 .chain(known.into_iter().flat_map(|record| record.images.clone()))
@@ -48,7 +50,7 @@ impl Begun {
             leaving: false,
         };
         state.write_record(&record)?;
-        match stage(state, source, disk) {
+        match stage(state, source, record.mount_options.as_deref(), disk) {
             Ok(staged) => Ok(Self { staged, record, earlier }),
             Err(error) => {
                 put_back(state, &record, earlier.as_ref())?;

@@ -28,8 +28,8 @@ pub(crate) async fn settle(node: &Node, state: &StateDir, disks: &[ReadyDisk]) -
     let snapshots = node.containerd.list_snapshots().await?;
     let overlay = node.overlay.clone();
     let links = blocking(move || overlay.links_below(Path::new("/"))).await?;
-    let moves = generation::plan(&snapshots, &links, disks, |disk| state.place(disk));
-    let Moves { redirect: links, relabel, unlabel } = moves;
+    let plan = generation::plan(&snapshots, &links, disks, |disk| state.place(disk));
+    let Moves { redirect: links, relabel, unlabel } = plan;
     let moved = links.len();
     blocking(move || links.iter().try_for_each(|link| redirect(&link.path, &link.target))).await?;
     if moved > 0 {

@@ -19,6 +19,20 @@ pub enum ContainerdError {
         /// The places, separated by commas.
         tried: String,
     },
+    /// More than one of the usual ones runs.
+    #[error("several containerds run, at {running}: name the kubelet's with --containerd")]
+    SeveralSockets {
+        /// Their sockets.
+        running: String,
+    },
+    /// The node's runtime is none that Larder attaches to.
+    #[error(
+        "there is no containerd, but {found}: images are attached to containerd as root only; use `larder fetch` to prefetch through CRI"
+    )]
+    OtherRuntime {
+        /// Which, and where.
+        found: String,
+    },
     /// Nobody answers at the socket.
     #[error("cannot connect to containerd at {socket}")]
     Connect {
@@ -63,6 +77,11 @@ impl ContainerdError {
     /// Whether containerd said that the object is there already.
     pub(crate) fn is_already_exists(&self) -> bool {
         matches!(self, Self::Call { code: Code::AlreadyExists, .. })
+    }
+
+    /// Whether whoever answers does not know the call: it is no containerd.
+    pub(crate) fn is_unimplemented(&self) -> bool {
+        matches!(self, Self::Call { code: Code::Unimplemented, .. })
     }
 
     fn refused(action: &str, status: &Status) -> Self {

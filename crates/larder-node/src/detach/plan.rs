@@ -46,7 +46,7 @@ pub(super) struct Release {
 /// Decides.
 pub(super) fn plan(seen: &Seen, selection: &Selection) -> Plan {
     let everybody = users(seen);
-    let Asked { asked, others, not_attached } = asked(seen, selection);
+    let Chosen { asked, others, not_attached } = choose(seen, selection);
     let (idle, running) = split(asked, |image| runs_on(image, &others, &everybody));
     let mut kept = others;
     kept.extend(running.iter().map(|(image, _)| *image));
@@ -61,7 +61,7 @@ pub(super) fn plan(seen: &Seen, selection: &Selection) -> Plan {
 /// The links that would go, and that other people's things stand on.
 pub(super) fn shared(seen: &Seen, selection: &Selection) -> BTreeSet<String> {
     let everybody = users(seen);
-    let Asked { asked, others, .. } = asked(seen, selection);
+    let Chosen { asked, others, .. } = choose(seen, selection);
     let (idle, running) = split(asked, |image| runs_on(image, &others, &everybody));
     let kept: Vec<_> = others.into_iter().chain(running.into_iter().map(|(image, _)| image)).collect();
     let going = going_links(seen, &idle, &kept);
@@ -70,18 +70,18 @@ pub(super) fn shared(seen: &Seen, selection: &Selection) -> BTreeSet<String> {
 }
 
 /// The attached images: those that are asked for, and the others.
-struct Asked<'a> {
+struct Chosen<'a> {
     asked: Vec<&'a SeenImage>,
     others: Vec<&'a SeenImage>,
     not_attached: Vec<String>,
 }
 
-fn asked<'a>(seen: &'a Seen, selection: &Selection) -> Asked<'a> {
+fn choose<'a>(seen: &'a Seen, selection: &Selection) -> Chosen<'a> {
     let (asked, others): (Vec<_>, Vec<_>) =
         attached_images(seen).into_iter().partition(|image| is_asked(image, selection));
     let answered = |name: &&String| asked.iter().any(|image| answers_to(image, name));
     let not_attached = selection.names.iter().filter(|name| !answered(name)).cloned().collect();
-    Asked { asked, others, not_attached }
+    Chosen { asked, others, not_attached }
 }
 
 /// An image and what uses it.

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn an_id_that_is_left_alone_goes_by_force_only() {
         let mut node = node();
-        node.images.retain(|image| image.is_id());
+        node.images.retain(crate::detach::seen::SeenImage::is_id);
         assert_eq!(plan(&node, &broken(), false), Withdrawal::default());
         assert_eq!(plan(&node, &broken(), true).records.len(), 2);
     }

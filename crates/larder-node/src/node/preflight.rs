@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::containerd::{Plugin, SNAPSHOTTER};
+use crate::containerd::{Peer, Plugin, SNAPSHOTTER};
 
 const SNAPSHOTTERS: &str = "io.containerd.snapshotter.v1";
 /// containerd's name of the snapshotter's directory below its root, where no other is configured.
@@ -28,8 +28,32 @@ pub enum PreflightError {
         /// What containerd says.
         directory: PathBuf,
     },
+    /// Not containerd, but another runtime with CRI.
+    #[error(
+        "the runtime at {socket} is {name}: images are attached to containerd only; use `larder fetch` to prefetch through CRI"
+    )]
+    OtherRuntime {
+        /// Where it listens.
+        socket: PathBuf,
+        /// What it calls itself.
+        name: String,
+    },
+    /// Its overlayfs takes its marks from `user.overlay`, and the disk has them in `trusted.overlay`.
+    #[error(
+        "containerd at {socket} is rootless ({why}), so that it mounts overlayfs with userxattr, for which cache disks are not made: \
+         use a containerd that root runs, or `larder fetch` to prefetch through CRI"
+    )]
+    Rootless {
+        /// Where it listens.
+        socket: PathBuf,
+        /// What tells it.
+        why: String,
+    },
     /// Docker's containerd package, for one, disables it.
-    #[error("containerd's CRI plugin is not loaded: {0}")]
+    #[error(
+        "containerd's CRI plugin is not loaded: {0}; where only Docker uses this containerd, it has no use for attached images, and else \
+         take \"cri\" out of disabled_plugins"
+    )]
     NoCri(String),
     /// CRI unpacks images with another snapshotter.
     #[error(
@@ -44,6 +68,30 @@ pub enum PreflightError {
     /// CRI names none, so that its snapshotter is unknown.
     #[error("CRI does not say where it keeps its images, so that its snapshotter cannot be told")]
     UnknownSnapshotter,
+}
+
+/// What the file system's own user namespace maps, as `/proc/<pid>/uid_map` has it (`user_namespaces(7)`).
+const ALL_USERS: [&str; 3] = ["0", "0", "4294967295"];
+
+/// A containerd that another user than root runs, or that runs in a user namespace, where `user_map` could be read.
+pub(super) fn check_rootful(socket: &Path, peer: Peer, user_map: Option<&str>) -> Result<(), PreflightError> {
+    let why = match user_map {
+        _ if peer.uid != 0 => format!("user {} runs it", peer.uid),
+        Some(map) if !map.split_whitespace().eq(ALL_USERS) => "it runs in a user namespace".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(PreflightError::Rootless { socket: socket.to_owned(), why })
+}
+
+/// Whoever does not know containerd's calls is refused by the name that CRI gives, if it gives one.
+pub(super) fn check_name(socket: &Path, name: Option<&str>) -> Result<(), PreflightError> {
+    let name = match name {
+        None => return Ok(()),
+        Some("cri-o") => "CRI-O".to_owned(),
+        Some("docker") => "Docker with cri-dockerd".to_owned(),
+        Some(other) => other.to_owned(),
+    };
+    Err(PreflightError::OtherRuntime { socket: socket.to_owned(), name })
 }
 
 /// The overlayfs snapshotter's directory.
@@ -110,6 +158,27 @@ mod tests {
         assert_eq!(find(broken), Err(PreflightError::NotLoaded("no overlay in the kernel".to_owned())));
         assert_eq!(find(silent), Err(PreflightError::NoDirectory));
         assert_eq!(find(good), Ok(PathBuf::from("/c/o")));
+    }
+
+    #[test]
+    fn a_rootless_containerd_is_refused() {
+        let check = |uid, map| check_rootful(Path::new("/s"), Peer { uid, pid: None }, map);
+        assert_eq!(check(0, None), Ok(()));
+        assert_eq!(check(0, Some("         0          0 4294967295\n")), Ok(()));
+        for (uid, map) in
+            [(1000, None), (0, Some("0 1000 1\n1 100000 65536\n")), (0, Some("0 100000 65536\n"))]
+        {
+            let error = check(uid, map).unwrap_err().to_string();
+            assert!(error.contains("userxattr") && error.contains("larder fetch"), "{error}");
+        }
+    }
+
+    #[test]
+    fn another_runtime_is_refused_by_its_name() {
+        let refused = |name| check_name(Path::new("/s"), Some(name)).unwrap_err().to_string();
+        assert!(refused("cri-o").starts_with("the runtime at /s is CRI-O: "));
+        assert!(refused("docker").contains("is Docker with cri-dockerd: "));
+        assert_eq!(check_name(Path::new("/s"), None), Ok(()));
     }
 
     #[test]

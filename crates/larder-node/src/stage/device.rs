@@ -15,8 +15,7 @@ const UUID: std::ops::Range<usize> = 0x68..0x78;
 
 /// The UUID of the ext4 file system whose superblock this is, in hexadecimal digits.
 fn uuid(superblock: &[u8; 1024]) -> Option<String> {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    (superblock[MAGIC] == [0x53, 0xef]).then(|| hex(&superblock[UUID]))
+    (superblock[MAGIC] == [0x53, 0xef]).then(|| hex::encode(&superblock[UUID]))
 }
 
 /// The UUID of the ext4 file system on a device; none where it has no such file system.

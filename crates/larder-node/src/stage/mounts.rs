@@ -6,7 +6,7 @@ use std::path::Path;
 use std::{fs, io};
 
 /// Whether something is mounted exactly at `path`.
-pub(super) fn is_mount_point(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_mount_point(path: &Path) -> io::Result<bool> {
     let mountinfo = fs::read("/proc/self/mountinfo")?;
     Ok(mount_points(&mountinfo).any(|point| point.as_bytes() == path.as_os_str().as_bytes()))
 }

@@ -37,7 +37,7 @@ impl DiskSource {
     }
 
     /// Where its files are read.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::Directory(path) | Self::Device(path) => path.clone(),
             Self::Tree(tree) => tree.path(),
@@ -82,7 +82,7 @@ pub(crate) fn bring_back(state: &StateDir, record: &DiskRecord) -> Result<Staged
         Place::Ready => {
             let source = DiskSource::Directory(place);
             let disk = read_source(&source)?;
-            return stage(state, &source, disk);
+            return stage(state, &source, None, disk);
         }
         // What is left of it in the page cache must not look like a disk.
         Place::Broken => abandon(&place)?,
@@ -92,7 +92,9 @@ pub(crate) fn bring_back(state: &StateDir, record: &DiskRecord) -> Result<Staged
     for path in candidates(record)? {
         let found = DiskSource::at(&path).and_then(|source| Ok((read_source(&source)?, source)));
         match found {
-            Ok((disk, source)) if disk.id == record.disk => return stage(state, &source, disk),
+            Ok((disk, source)) if disk.id == record.disk => {
+                return stage(state, &source, record.mount_options.as_deref(), disk);
+            }
             Ok((disk, _)) => tried.push(format!("{} holds disk {}", path.display(), disk.id)),
             Err(error) => tried.push(with_causes(&error)),
         }

@@ -27,6 +27,9 @@ pub(crate) struct DiskRecord {
     pub(crate) directory: Option<PathBuf>,
     /// The file system's UUID: devices change their names between boots.
     pub(crate) uuid: Option<String>,
+    /// What its mount needs so that containers may read it.
+    #[serde(default)]
+    pub(crate) mount_options: Option<String>,
     /// The names of the images that are to be attached.
     pub(crate) images: BTreeSet<String>,
     /// Whether they are pinned.
@@ -46,6 +49,7 @@ impl DiskRecord {
             device: None,
             directory: None,
             uuid: None,
+            mount_options: None,
             images,
             pin: true,
             leaving: false,
@@ -132,6 +136,7 @@ mod tests {
             device: Some("/dev/sdb".into()),
             directory: None,
             uuid: None,
+            mount_options: Some("context=\"a:b:c\"".to_owned()),
             images: ["a:1".to_owned()].into(),
             pin: true,
             leaving: false,

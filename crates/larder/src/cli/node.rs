@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args};
 use larder_core::ImageRef;
 
+use super::AttachHydrateArgs;
+
 /// Which containerd, and where Larder keeps its own things on the node.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ContainerdArgs {
-    /// containerd's socket [default: the first of the usual ones]
+    /// containerd's socket [default: the usual one where somebody listens]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) containerd: Option<PathBuf>,
     /// containerd's root directory [default: as containerd says]
@@ -26,6 +28,7 @@ pub(crate) struct ContainerdArgs {
 ///
 /// Doing it again changes nothing. What this containerd is not known to support is refused before anything is changed.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct AttachArgs {
     /// The cache disk: a block device, or the directory where it is mounted; may be given several times
     #[arg(long = "disk", value_name = "DIR|DEVICE", required_unless_present = "restore")]
@@ -54,6 +57,8 @@ pub(crate) struct AttachArgs {
     /// Enter this mount namespace first, as /proc/1/ns/mnt in a pod with hostPID; a directory given as --disk is taken along
     #[arg(long, value_name = "FILE")]
     pub(crate) mount_namespace: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) hydrate: AttachHydrateArgs,
     #[command(flatten)]
     pub(crate) containerd: ContainerdArgs,
 }

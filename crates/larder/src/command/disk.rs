@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::cli::{DiffArgs, Form, InspectArgs, VerifyArgs};
 use crate::exit::Exit;
 use crate::printer;
-use table::{Table, short};
+pub(super) use table::{Table, short};
 
 pub(super) fn inspect(args: InspectArgs) -> anyhow::Result<Exit> {
     let InspectArgs { disk, output } = args;
@@ -56,7 +56,11 @@ fn progress_bar() -> ProgressBar {
 }
 
 /// Prints a report in the form that was asked for.
-fn print(form: Form, report: &impl Serialize, text: impl FnOnce() -> String) -> anyhow::Result<()> {
+pub(super) fn print(
+    form: Form,
+    report: &impl Serialize,
+    text: impl FnOnce() -> String,
+) -> anyhow::Result<()> {
     let text = match form {
         Form::Table => text(),
         Form::Json => serde_json::to_string_pretty(report).context("cannot write the report as JSON")?,

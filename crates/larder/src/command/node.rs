@@ -25,7 +25,8 @@ impl From<ContainerdArgs> for NodeOptions {
 }
 
 pub(super) fn attach(args: AttachArgs) -> anyhow::Result<Exit> {
-    let AttachArgs { disks, images, restore, mount_only, pin, no_pin, dry_run, force_heal, .. } = args;
+    let AttachArgs { disks, images, restore, mount_only, pin, no_pin, dry_run, force_heal, hydrate, .. } =
+        args;
     if disks.len() > 1 && !images.is_empty() {
         return Err(UsageError("images can be named for one disk at a time".to_owned()).into());
     }
@@ -51,6 +52,9 @@ pub(super) fn attach(args: AttachArgs) -> anyhow::Result<Exit> {
         let report =
             runtime.block_on(or_interrupted(done)).with_context(|| format!("disk {}", disk.display()))?;
         say_attached(&report, dry_run);
+        if !dry_run {
+            super::hydrate::start(hydrate, &options.state_dir, report.disk)?;
+        }
         if report.has_failures() {
             exit = Exit::Failed;
         }

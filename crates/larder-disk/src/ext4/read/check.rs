@@ -15,6 +15,7 @@ use std::ops::Range;
 use super::error::{Object, ReadError};
 use super::{FileSystem, Group};
 use claims::Claims;
+pub(super) use inodes::sum_matches;
 
 /// More than anyone reads; the rest is counted.
 const MAX_FINDINGS: usize = 1000;

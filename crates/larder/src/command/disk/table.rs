@@ -6,15 +6,15 @@ use larder_core::Digest;
 
 /// Rows of cells.
 #[derive(Default)]
-pub(super) struct Table(Vec<Vec<String>>);
+pub(in crate::command) struct Table(Vec<Vec<String>>);
 
 impl Table {
     /// A table whose first row is its header.
-    pub(super) fn of<const N: usize>(header: [&str; N]) -> Self {
+    pub(in crate::command) fn of<const N: usize>(header: [&str; N]) -> Self {
         Self(vec![header.map(str::to_owned).to_vec()])
     }
 
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(in crate::command) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.0.push(cells.map(|cell| printable(&cell)).to_vec());
     }
 }
@@ -45,7 +45,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Enough of a digest to tell one from another.
-pub(super) fn short(digest: &Digest) -> String {
+pub(in crate::command) fn short(digest: &Digest) -> String {
     digest.hex().chars().take(12).collect()
 }
 

@@ -200,6 +200,6 @@ impl Check<'_> {
 }
 
 /// Bitmap checksums have 32 bits in long descriptors, 16 in short ones.
-pub(super) fn sum_matches(sum: u32, stored: u32, descriptor_size: usize) -> bool {
+pub(in crate::ext4::read) fn sum_matches(sum: u32, stored: u32, descriptor_size: usize) -> bool {
     if descriptor_size >= 64 { sum == stored } else { sum & 0xffff == stored }
 }

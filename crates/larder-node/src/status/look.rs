@@ -1,0 +1,159 @@
+//! What the node has, as far as its status must know it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use larder_core::Digest;
+use larder_disk::CacheDisk;
+use rustix::fs::{major, minor};
+
+use super::StatusError;
+use super::judge::Subject;
+use super::judge::subjects;
+use super::report::{DiskFault, DiskStatus};
+use crate::blocking::blocking;
+use crate::causes::with_causes;
+use crate::containerd::{ContainerdError, Snapshot};
+use crate::detach::seen::{self, SeenImage};
+use crate::hydrate::{Hydration, read_hydration};
+use crate::node::Node;
+use crate::overlay::{Link, OverlayRoot};
+use crate::stage::{StageError, is_mount_point};
+use crate::state::StateDir;
+
+/// A disk that has a place, and what is on it if it is there.
+#[derive(Debug)]
+pub(super) struct SeenDisk {
+    pub(super) id: Digest,
+    pub(super) place: PathBuf,
+    pub(super) content: Result<CacheDisk, DiskFault>,
+    pub(super) hydration: Option<Hydration>,
+}
+
+impl SeenDisk {
+    pub(super) fn into_status(self) -> DiskStatus {
+        let Self { id, place, content, hydration } = self;
+        DiskStatus { disk: id, place, fault: content.err(), hydration }
+    }
+}
+
+/// Everything that a verdict rests on.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) disks: Vec<SeenDisk>,
+    /// What a verdict is wanted of.
+    pub(super) subjects: Vec<Subject>,
+    pub(super) snapshots: BTreeMap<String, Snapshot>,
+    /// Where links lead, and whether a directory that can be read is there, on a disk that is mounted.
+    pub(super) links: BTreeMap<PathBuf, bool>,
+    /// Of the blobs that the subjects need, those that containerd has.
+    pub(super) blobs: BTreeSet<Digest>,
+    /// The ids that CRI has for the subjects' names; none in a namespace that CRI does not serve.
+    pub(super) cri: Option<BTreeMap<String, Digest>>,
+}
+
+pub(super) async fn look(node: &Node, state: &StateDir) -> Result<Seen, StatusError> {
+    let (images, snapshots) = records(node).await?;
+    let (disks, links) = {
+        let (state, overlay) = (state.clone(), node.overlay.clone());
+        blocking(move || {
+            let disks = look_at_disks(&state)?;
+            let links = look_at_links(&overlay, &state, &disks)?;
+            Ok::<_, StatusError>((disks, links))
+        })
+        .await?
+    };
+    let subjects = subjects(&disks, &images, &snapshots);
+    let blobs = look_at_blobs(node, &subjects).await?;
+    let cri = ask_cri(node, &subjects).await?;
+    Ok(Seen { disks, subjects, snapshots, links, blobs, cri })
+}
+
+/// The image records with their layers, and the snapshots. Where nothing is attached, layers of other people's images do not
+/// matter, and are not read.
+async fn records(node: &Node) -> Result<(Vec<SeenImage>, BTreeMap<String, Snapshot>), ContainerdError> {
+    let seen::Seen { mut images, mut snapshots, containers: _ } = seen::look(&node.containerd).await?;
+    if images.is_empty() {
+        let records = node.containerd.list_images().await?;
+        images = records.into_iter().map(|record| SeenImage { record, chains: Vec::new() }).collect();
+        snapshots = node.containerd.list_snapshots().await?;
+    }
+    let by_name = |snapshot: Snapshot| (snapshot.name.clone(), snapshot);
+    Ok((images, snapshots.into_iter().map(by_name).collect()))
+}
+
+fn look_at_disks(state: &StateDir) -> Result<Vec<SeenDisk>, StatusError> {
+    let seen = |id| {
+        let place = state.place(id);
+        let content = look_at_disk(id, &place)?;
+        Ok(SeenDisk { id, place, content, hydration: read_hydration(state, id)? })
+    };
+    state.known_disks()?.into_iter().map(seen).collect()
+}
+
+/// A disk that is of no use is a finding, not an error.
+fn look_at_disk(id: Digest, place: &Path) -> Result<Result<CacheDisk, DiskFault>, StatusError> {
+    let mounted = is_mount_point(place).map_err(|source| StageError::Io {
+        action: "read the mounts for",
+        path: place.to_owned(),
+        source,
+    })?;
+    if !mounted {
+        return Ok(Err(DiskFault::NotMounted));
+    }
+    if device_is_gone(place) {
+        return Ok(Err(DiskFault::DeviceGone));
+    }
+    Ok(match CacheDisk::read(place) {
+        Ok(disk) if disk.id == id => Ok(disk),
+        Ok(disk) => Err(DiskFault::Other { found: disk.id }),
+        Err(error) => Err(DiskFault::Unreadable { message: with_causes(&error) }),
+    })
+}
+
+/// What is on no device (major number 0: tmpfs, overlayfs) cannot lose it.
+fn device_is_gone(place: &Path) -> bool {
+    let Ok(number) = std::fs::metadata(place).map(|metadata| metadata.dev()) else { return false };
+    let (major, minor) = (major(number), minor(number));
+    major != 0 && !Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists()
+}
+
+fn look_at_links(
+    overlay: &OverlayRoot,
+    state: &StateDir,
+    disks: &[SeenDisk],
+) -> Result<BTreeMap<PathBuf, bool>, StatusError> {
+    let places: Vec<_> =
+        disks.iter().filter(|disk| disk.content.is_ok()).map(|disk| disk.place.as_path()).collect();
+    let good = |target: &Path| {
+        places.iter().any(|place| target.starts_with(place))
+            && target.read_dir().is_ok_and(|mut entries| entries.next().is_none_or(|entry| entry.is_ok()))
+    };
+    let links = overlay.links_below(&state.disks())?.into_iter();
+    Ok(links.map(|Link { path: _, target }| (target.clone(), good(&target))).collect())
+}
+
+async fn look_at_blobs(node: &Node, subjects: &[Subject]) -> Result<BTreeSet<Digest>, ContainerdError> {
+    let needed: BTreeSet<Digest> =
+        subjects.iter().flat_map(|subject| subject.blobs.iter().copied()).collect();
+    let mut present = BTreeSet::new();
+    for digest in needed {
+        if node.containerd.content_labels(digest).await?.is_some() {
+            present.insert(digest);
+        }
+    }
+    Ok(present)
+}
+
+async fn ask_cri(
+    node: &Node,
+    subjects: &[Subject],
+) -> Result<Option<BTreeMap<String, Digest>>, ContainerdError> {
+    let Some(cri) = &node.cri else { return Ok(None) };
+    let mut ids = BTreeMap::new();
+    for Subject { name, .. } in subjects {
+        ids.extend(cri.image_id(name).await?.map(|id| (name.clone(), id)));
+    }
+    Ok(Some(ids))
+}

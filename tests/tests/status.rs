@@ -1,0 +1,413 @@
+//! `larder status --node` and `larder hydrate` on every containerd: what is warm, what is not and why, and what each fault looks like.
+
+#![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use larder_tests::containerd::{Containerd, on_each};
+use larder_tests::image::{Compression, Entry, ImageBuilder, LayerBuilder, busybox};
+use larder_tests::larder::{Ran, larder, node_arguments};
+use larder_tests::loopdev::{Access, LoopDevice};
+use larder_tests::registry::Registry;
+use rustix::mount::{UnmountFlags, unmount};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A disk with two images on one base, and the registry that they came from.
+struct Baked {
+    registry: Registry,
+    directory: TempDir,
+    one: String,
+    two: String,
+}
+
+impl Baked {
+    fn new() -> Self {
+        let registry = Registry::start().unwrap();
+        let base = busybox().unwrap().build(Compression::Gzip).unwrap();
+        let [one, two] = ["one", "two"].map(|text| {
+            let own =
+                LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
+            let image = ImageBuilder::default().layers([&base, &own]).cmd(&["/bin/busybox", "cat", "/own"]);
+            registry.push(&image.build(), &format!("status/{text}:1")).unwrap().to_string()
+        });
+        let baked = Self { registry, directory: tempfile::tempdir().unwrap(), one, two };
+        let disk = baked.disk();
+        let arguments =
+            ["build", "--quiet", "--plain-http", "-o", disk.to_str().unwrap(), &baked.one, &baked.two];
+        larder(arguments).unwrap().done().unwrap();
+        baked
+    }
+
+    fn disk(&self) -> PathBuf {
+        self.directory.path().join("disk.img")
+    }
+
+    fn device(&self) -> LoopDevice {
+        LoopDevice::attach(&self.disk(), Access::ReadOnly).unwrap()
+    }
+}
+
+/// A node whose disk is taken away again at the end, also when a test fails.
+struct Attached<'a> {
+    containerd: &'a Containerd,
+}
+
+impl<'a> Attached<'a> {
+    fn new(containerd: &'a Containerd, device: &Path, more: &[&str]) -> Result<Self> {
+        let attached = Self { containerd };
+        node(containerd, &[&["attach", "--disk", device.to_str().unwrap()], more].concat()).done()?;
+        Ok(attached)
+    }
+
+    /// Where its only disk is mounted.
+    fn place(&self) -> Result<PathBuf> {
+        let mut places = state_dir(self.containerd).join("disks").read_dir()?;
+        Ok(places.next().context("a disk has a place")??.path())
+    }
+}
+
+impl Drop for Attached<'_> {
+    fn drop(&mut self) {
+        for disk in fs::read_dir(state_dir(self.containerd).join("disks")).into_iter().flatten().flatten() {
+            let _ = unmount(disk.path(), UnmountFlags::DETACH);
+        }
+    }
+}
+
+fn state_dir(containerd: &Containerd) -> PathBuf {
+    containerd.root().with_file_name("larder")
+}
+
+fn node(containerd: &Containerd, command: &[&str]) -> Ran {
+    larder(command.iter().map(|&word| word.to_owned()).chain(node_arguments(containerd))).unwrap()
+}
+
+/// The status as a program reads it, and whether the exit status says that all is warm.
+fn status(containerd: &Containerd) -> Result<(Value, bool)> {
+    let ran = node(containerd, &["status", "--node", "-o", "json"]);
+    let warm = match ran.status {
+        Some(0) => true,
+        Some(1) => false,
+        _ => anyhow::bail!("{ran:?}"),
+    };
+    Ok((serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?, warm))
+}
+
+/// Why an image is not warm, as the status names it.
+fn reasons(status: &Value, image: &str) -> Result<Vec<String>> {
+    let images = status["images"].as_array().context("images")?;
+    let found =
+        images.iter().find(|found| found["name"] == image).with_context(|| format!("{image}: {status}"))?;
+    let reasons = found["reasons"].as_array().context("reasons")?;
+    Ok(reasons.iter().map(|reason| reason["reason"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+fn expect_cold(containerd: &Containerd, image: &str, reason: &[&str]) -> Result<()> {
+    let (status, warm) = status(containerd)?;
+    let found = reasons(&status, image)?;
+    ensure!(!warm && found == reason, "{image}: {found:?}, not {reason:?}: {status:#}");
+    Ok(())
+}
+
+fn expect_warm(containerd: &Containerd, image: &str) -> Result<()> {
+    let (status, _) = status(containerd)?;
+    let found = reasons(&status, image)?;
+    ensure!(found.is_empty(), "{image}: {found:?}: {status:#}");
+    Ok(())
+}
+
+#[test]
+fn attached_images_are_warm_and_the_limit_is_told_by_version() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let nothing = node(containerd, &["status", "--node"]).done()?;
+        ensure!(nothing.starts_with("nothing is attached"), "{nothing}");
+        let attached = Attached::new(containerd, device.path(), &[])?;
+        let (status, warm) = status(containerd)?;
+        ensure!(warm, "{status:#}");
+        for image in [&baked.one, &baked.two] {
+            ensure!(reasons(&status, image)?.is_empty(), "{status:#}");
+        }
+        let image = &status["images"][0];
+        ensure!(image["layers"] == 2 && image["linked"] == 2 && image["pinned"] == true, "{image:#}");
+        ensure!(status["disks"][0]["place"] == attached.place()?.to_str().unwrap(), "{status:#}");
+        let limited = containerd.version().starts_with("2.1.");
+        ensure!(status["limits"].as_array().map(Vec::is_empty) == Some(!limited), "{status:#}");
+        let said = node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]);
+        ensure!(said.stderr.contains("hostUsers: false") == limited, "{said:?}");
+        let table = node(containerd, &["status", "--node"]).done()?;
+        ensure!(table.contains("WARM") && table.contains(&baked.one), "{table}");
+        let yaml = node(containerd, &["status", "--node", "-o", "yaml"]).done()?;
+        ensure!(yaml.contains("images:") && yaml.contains(&baked.one), "{yaml}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_disk_that_was_unmounted_is_named_while_cri_still_lists_its_images() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let attached = Attached::new(containerd, device.path(), &[])?;
+        let place = attached.place()?;
+        unmount(&place, UnmountFlags::DETACH)?;
+        ensure!(containerd.image_status(&baked.one)?.is_some(), "the kubelet would be told that it is there");
+        ensure!(containerd.run(&baked.one, &[]).is_err(), "and could not start it");
+        for image in [&baked.one, &baked.two] {
+            expect_cold(containerd, image, &["diskAway"])?;
+        }
+        let (status, _) = status(containerd)?;
+        ensure!(status["disks"][0]["fault"]["kind"] == "notMounted", "{status:#}");
+        // What was pulled on top of it is as broken, and is not ours.
+        let own = LayerBuilder::default().entry(Entry::file("above", "x")).build(Compression::Gzip)?;
+        let base = busybox()?.build(Compression::Gzip)?;
+        let above =
+            baked.registry.push(&ImageBuilder::default().layers([&base, &own]).build(), "status/above:1")?;
+        if containerd.pull(&above).is_ok() {
+            expect_cold(containerd, &above.to_string(), &["diskAway"])?;
+        }
+        // And when it is back all is well.
+        node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]).done()?;
+        expect_warm(containerd, &baked.one)?;
+        let said = containerd.run(&baked.one, &[])?;
+        ensure!(said.stdout == "one", "{said:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_pulled_image_on_an_attached_layer_is_judged_too() {
+    let baked = Baked::new();
+    let device = baked.device();
+    let base = busybox().unwrap().build(Compression::Gzip).unwrap();
+    let own = LayerBuilder::default().entry(Entry::file("above", "x")).build(Compression::Gzip).unwrap();
+    let above = ImageBuilder::default().layers([&base, &own]).build();
+    let above = baked.registry.push(&above, "status/above:1").unwrap();
+    on_each(|containerd| {
+        let attached = Attached::new(containerd, device.path(), &[])?;
+        containerd.pull(&above)?;
+        let (seen, warm) = status(containerd)?;
+        ensure!(warm, "{seen:#}");
+        let named =
+            |name: &str| seen["images"].as_array().unwrap().iter().filter(|i| i["name"] == name).count();
+        let all = seen["images"].as_array().unwrap().len();
+        ensure!(all == 3 && named(&above.to_string()) == 1, "each image once: {seen:#}");
+        unmount(attached.place()?, UnmountFlags::DETACH)?;
+        expect_cold(containerd, &above.to_string(), &["diskAway"])
+    })
+    .unwrap();
+}
+
+/// The snapshot directories that are links, with where they lead.
+fn links(containerd: &Containerd) -> Result<Vec<(PathBuf, PathBuf)>> {
+    let snapshots = containerd.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
+    let mut links = Vec::new();
+    for entry in fs::read_dir(snapshots)? {
+        let link = entry?.path().join("fs");
+        if let Ok(target) = fs::read_link(&link) {
+            links.push((link, target));
+        }
+    }
+    Ok(links)
+}
+
+#[test]
+fn a_link_that_was_removed_or_leads_nowhere_is_found() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let _attached = Attached::new(containerd, device.path(), &[])?;
+        let (link, target) = links(containerd)?.into_iter().next().context("a link")?;
+        fs::remove_file(&link)?;
+        let (missing, warm) = status(containerd)?;
+        let cold: Vec<_> = [&baked.one, &baked.two]
+            .into_iter()
+            .filter(|image| reasons(&missing, image).is_ok_and(|reasons| reasons == ["linksMissing"]))
+            .collect();
+        ensure!(!warm && !cold.is_empty(), "{missing:#}");
+        std::os::unix::fs::symlink(target.with_file_name("gone"), &link)?;
+        let (dangling, warm) = status(containerd)?;
+        ensure!(
+            !warm && reasons(&dangling, cold[0])? == ["linksMissing"],
+            "a link to elsewhere is not the layer's: {dangling:#}"
+        );
+        fs::remove_file(&link)?;
+        std::os::unix::fs::symlink(&target, &link)?;
+        expect_warm(containerd, cold[0])
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_removed_record_image_and_blob_are_told_apart() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let _attached = Attached::new(containerd, device.path(), &[])?;
+        containerd.ctr(&["images", "rm", &baked.one])?;
+        expect_cold(containerd, &baked.one, &["noRecord"])?;
+        expect_warm(containerd, &baked.two)?;
+        // The kubelet removes every name of an image.
+        containerd.remove_image(&baked.two)?;
+        expect_cold(containerd, &baked.two, &["noRecord"])?;
+        node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]).done()?;
+        expect_warm(containerd, &baked.one)?;
+        expect_warm(containerd, &baked.two)?;
+        let manifest = fs::read(place_of(containerd)?.join("index.json"))?;
+        let index: Value = serde_json::from_slice(&manifest)?;
+        let digest = index["manifests"][0]["digest"].as_str().context("a digest")?.to_owned();
+        containerd.ctr(&["content", "rm", &digest])?;
+        let (status, warm) = status(containerd)?;
+        let broken = reasons(&status, &baked.one)?.into_iter().chain(reasons(&status, &baked.two)?);
+        ensure!(!warm && broken.into_iter().any(|reason| reason == "blobsMissing"), "{status:#}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+fn place_of(containerd: &Containerd) -> Result<PathBuf> {
+    let mut places = state_dir(containerd).join("disks").read_dir()?;
+    Ok(places.next().context("a disk has a place")??.path())
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_is_not_warm() {
+    let baked = Baked::new();
+    let device = baked.device();
+    let theirs = ImageBuilder::default().layer(&busybox().unwrap().build(Compression::Gzip).unwrap()).build();
+    baked.registry.push(&theirs, "status/one:1").unwrap();
+    on_each(|containerd| {
+        let _attached = Attached::new(containerd, device.path(), &[])?;
+        containerd.pull(&baked.one.parse()?)?;
+        expect_cold(containerd, &baked.one, &["otherContent"])?;
+        expect_warm(containerd, &baked.two)
+    })
+    .unwrap();
+}
+
+/// Waits for what a process in the background is to do.
+fn soon(what: &str, mut seen: impl FnMut() -> Result<bool>) -> Result<()> {
+    let start = Instant::now();
+    while !seen()? {
+        ensure!(start.elapsed() < Duration::from_secs(30), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_disk_is_read_through_in_the_background_and_once() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let attached = Attached::new(containerd, device.path(), &["--hydrate"])?;
+        let state = |status: &Value| status["disks"][0]["hydration"]["state"].clone();
+        soon("the end of hydration", || Ok(state(&status(containerd)?.0) == "done"))?;
+        let (seen, _) = status(containerd)?;
+        let hydration = &seen["disks"][0]["hydration"];
+        ensure!(
+            hydration["read"] == hydration["total"] && hydration["read"].as_u64() > Some(1 << 20),
+            "{seen:#}"
+        );
+        let directory = state_dir(containerd);
+        let arguments =
+            ["hydrate", attached.place()?.to_str().unwrap(), "--state-dir", directory.to_str().unwrap()]
+                .map(str::to_owned);
+        let again = larder(&arguments)?;
+        ensure!(again.status == Some(0) && again.stderr.contains("read already"), "{again:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn hydration_ends_when_the_disk_goes_and_says_so() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        // So slow that it cannot be through before the disk is gone.
+        let attached = Attached::new(containerd, device.path(), &["--hydrate", "--hydrate-rate", "64K"])?;
+        let state = || Ok::<_, anyhow::Error>(status(containerd)?.0["disks"][0]["hydration"].clone());
+        soon("hydration", || Ok(state()?["state"] == "running"))?;
+        unmount(attached.place()?, UnmountFlags::DETACH)?;
+        soon("the end of hydration", || Ok(state()?["state"] == "ended"))?;
+        let ended = state()?;
+        ensure!(ended["message"] == "the disk went away", "{ended:#}");
+        ensure!(ended["read"].as_u64() < ended["total"].as_u64(), "{ended:#}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_directory_on_no_device_and_an_unknown_disk_are_refused() {
+    let directory = tempfile::tempdir_in("/dev/shm").unwrap();
+    fs::write(directory.path().join("index.json"), "{}").unwrap();
+    let state = tempfile::tempdir().unwrap();
+    let state = state.path().to_str().unwrap();
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    let refusals = [
+        (directory.path().to_str().unwrap(), "not on a block device"),
+        (&unknown, "is not mounted"),
+        ("/dev/null", "block device"),
+    ];
+    for (disk, reason) in refusals {
+        let ran = larder(["hydrate", disk, "--state-dir", state]).unwrap();
+        assert!(ran.status == Some(1) && ran.stderr.contains(reason), "{ran:?}");
+    }
+    assert_eq!(larder(["hydrate", "/dev/null", "--rate", "0"]).unwrap().status, Some(2));
+}
+
+/// The owner of a program in the image, as a pod with mapped users sees it. containerd learns of the lab's network by watching a
+/// directory, so that the first pods may be too early.
+fn owner_with_mapped_users(containerd: &Containerd, image: &str) -> Result<String> {
+    let argv = ["/bin/busybox", "stat", "-c", "%u:%g", "/bin/busybox"];
+    let start = Instant::now();
+    let container = loop {
+        match containerd.start_container_with_mapped_users(image, &argv) {
+            Err(error)
+                if format!("{error:#}").contains("cni") && start.elapsed() < Duration::from_secs(20) =>
+            {
+                std::thread::sleep(Duration::from_millis(200));
+            }
+            started => break started?,
+        }
+    };
+    let finished = container.finish()?;
+    ensure!(finished.exit_code == 0, "{finished:?}");
+    Ok(finished.stdout.trim().to_owned())
+}
+
+#[test]
+fn pods_with_mapped_users_see_wrong_owners_on_attached_layers_where_the_limit_is_told() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        if containerd.version().starts_with("1.6.") {
+            // Its CRI knows no mapped users.
+            return Ok(());
+        }
+        let attached = Attached::new(containerd, device.path(), &[])?;
+        let limited = status(containerd)?.0["limits"].as_array().is_some_and(|limits| !limits.is_empty());
+        let seen = owner_with_mapped_users(containerd, &baked.one)?;
+        let wanted = if limited { "65534:65534" } else { "0:0" };
+        ensure!(
+            seen == wanted,
+            "{seen}, not {wanted}: if the limit is lifted, idmaps_snapshots is to say so"
+        );
+        node(containerd, &["detach"]).done()?;
+        drop(attached);
+        containerd.pull(&baked.one.parse()?)?;
+        let seen = owner_with_mapped_users(containerd, &baked.one)?;
+        ensure!(seen == "0:0", "pulled as usual: {seen}");
+        Ok(())
+    })
+    .unwrap();
+}
