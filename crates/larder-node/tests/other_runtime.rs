@@ -61,7 +61,8 @@ async fn cri_o_and_cri_dockerd_are_refused_by_name() {
         let options =
             NodeOptions { socket: Some(socket), state_dir: state_dir.clone(), ..NodeOptions::default() };
         let disk = DiskSource::Directory(directory.path().to_owned());
-        let attached = attach(&options, &disk, &[], AttachOptions::default()).await.unwrap_err().to_string();
+        let attached = Box::pin(attach(&options, &disk, &[], AttachOptions::default()));
+        let attached = attached.await.unwrap_err().to_string();
         // Whoever runs this listens too: another user than root is refused for that already.
         let refusal =
             if rustix::process::getuid().is_root() { format!("is {said}: ") } else { "rootless".to_owned() };
