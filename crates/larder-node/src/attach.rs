@@ -98,14 +98,14 @@ pub async fn attach(
     wanted: &[ImageRef],
     how: AttachOptions,
 ) -> Result<AttachReport, AttachError> {
+    let node = Node::open(options).await?;
+    node.warn_of_limits();
     let disk = {
         let source = source.clone();
         blocking(move || read_source(&source)).await?
     };
     let names = choose::choose(&disk.images, wanted)?.into_iter().map(|image| record_name(&image.reference));
     let names: BTreeSet<String> = names.collect();
-    let node = Node::open(options).await?;
-    node.warn_of_limits();
     let state = StateDir::open(&options.state_dir)?;
     let _lock = state.lock().await?;
     let begun = {

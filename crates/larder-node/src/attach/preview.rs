@@ -25,12 +25,12 @@ pub async fn preview_attach(
     wanted: &[ImageRef],
     pin: bool,
 ) -> Result<AttachReport, AttachError> {
+    let node = Node::open(options).await?;
     let disk = {
         let source = source.clone();
         blocking(move || read_source(&source)).await?
     };
     let images = choose::choose(&disk.images, wanted)?;
-    let node = Node::open(options).await?;
     let state = StateDir::at(&options.state_dir);
     let place = state.place(disk.id);
     let others = {
