@@ -3,10 +3,12 @@
 //! Speaks to containerd and CRI over their socket, and mounts; it knows no registry and no Kubernetes API.
 
 mod attach;
+mod attempt;
 mod blocking;
 mod containerd;
-mod cri;
+pub mod cri;
 mod detach;
+pub mod fetch;
 #[cfg(test)]
 mod fixture;
 mod labels;
@@ -18,6 +20,7 @@ mod state;
 pub use attach::{
     AttachError, AttachImageError, AttachOutcome, AttachReport, AttachedImage, NotOnDisk, attach,
 };
+pub use attempt::Attempt;
 pub use containerd::{ContainerdError, KUBERNETES_NAMESPACE, NodeOptions};
 pub use detach::{
     DetachError, DetachImageError, DetachOutcome, DetachReport, DetachedImage, DiskOutcome, DiskReport, Use,

@@ -3,6 +3,9 @@
 mod build;
 mod disk;
 mod duration;
+mod fetch;
+mod go_duration;
+mod names;
 mod node;
 mod registry;
 
@@ -10,6 +13,8 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
+pub(crate) use fetch::FetchArgs;
+pub(crate) use names::parse;
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
 
@@ -39,6 +44,8 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Pull images through the node's runtime
+    Fetch(Box<FetchArgs>),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -3,6 +3,7 @@
 mod build;
 mod completion;
 mod disk;
+mod fetch;
 mod node;
 mod registry;
 mod report;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Diff(args) => disk::diff(args),
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
+        Command::Fetch(args) => fetch::run(*args),
         Command::Completion(args) => completion::run(&args),
     }
 }

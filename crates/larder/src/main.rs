@@ -9,13 +9,10 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use cli::Cli;
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error).into(),
     };
