@@ -81,6 +81,7 @@ struct Shared {
 struct State {
     images: BTreeMap<String, Image>,
     pulls: Vec<Pull>,
+    counts: BTreeMap<String, usize>,
     running: usize,
     most: usize,
 }
@@ -178,7 +179,9 @@ impl Node {
     fn begin(&self, request: PullImageRequest) -> Pull {
         let mut state = self.state();
         let image = image_of(request.image);
-        let nth = state.pulls.iter().filter(|pull| pull.image == image).count() + 1;
+        let count = state.counts.entry(image.clone()).or_default();
+        *count += 1;
+        let nth = *count;
         let pull = Pull { image, user: request.auth.map(|auth| auth.username), at: Instant::now(), nth };
         state.pulls.push(pull.clone());
         state.running += 1;

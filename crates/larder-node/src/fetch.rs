@@ -87,9 +87,10 @@ pub async fn fetch(
     let deadline = Instant::now() + options.overall;
     let (cri, runtime) = open(&options.socket, FIND).await?;
     reporter.event(Event::Runtime { name: &runtime.name, version: &runtime.version });
-    let containerd = match runtime.is_containerd() {
-        true => Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok(),
-        false => None,
+    let containerd = if runtime.is_containerd() {
+        Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok()
+    } else {
+        None
     };
     let engine = Engine::new(cri.clone(), runtime.family(), containerd, options, registries, reporter);
     count(&cri, options.count_within).await;

@@ -9,6 +9,8 @@ use tokio::time::sleep;
 
 use super::answer::{Answer, End};
 
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Longer than any test waits.
 const STALL: Duration = Duration::from_mins(10);
 /// Long enough for the client to take in what came before a reset, which would discard it.
@@ -52,8 +54,13 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// The next request; none when the client is done.
+    /// The next request; none when the client is done. One that begins with TLS is told so, as Go's servers do: containerd
+    /// then comes back without.
     pub(super) async fn read(&mut self) -> io::Result<Option<Request>> {
+        if self.0.fill_buf().await?.first() == Some(&TLS_HANDSHAKE) {
+            self.0.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nthis is HTTP\n").await?;
+            return Ok(None);
+        }
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();

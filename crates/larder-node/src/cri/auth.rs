@@ -13,7 +13,7 @@ pub struct Auth {
     pub password: String,
     /// The registry that it is for; empty leaves that to the image's name.
     pub server_address: String,
-    /// An OAuth2 refresh token instead of user and password.
+    /// An `OAuth2` refresh token instead of user and password.
     pub identity_token: String,
     /// A bearer token instead of user and password.
     pub registry_token: String,

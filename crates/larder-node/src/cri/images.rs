@@ -78,7 +78,11 @@ impl From<Status> for CriError {
         let mut text = status.message().to_owned();
         let mut cause = status.source();
         while let Some(error) = cause {
-            text = format!("{text}: {error}");
+            let why = error.to_string();
+            // Transport errors repeat themselves on every level.
+            if !text.contains(&why) {
+                text = format!("{text}: {why}");
+            }
             cause = error.source();
         }
         Self { code: status.code(), message: one_line(&text) }

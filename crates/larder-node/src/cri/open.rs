@@ -86,17 +86,13 @@ impl Runtime {
 /// Connects to the runtime at `socket`, trying again until `limit` has passed.
 pub(crate) async fn open(socket: &Path, limit: Duration) -> Result<(Cri, Runtime), RuntimeError> {
     let deadline = Instant::now() + limit;
-    let mut last = None;
     loop {
         match timeout_at(deadline, attempt(socket)).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(error)) if is_final(&error) => return Err(error),
-            Ok(Err(error)) => last = Some(error),
-            Err(_) => {
-                return Err(last.unwrap_or_else(|| RuntimeError::Silent { socket: socket.to_owned(), limit }));
-            }
+            Ok(Err(error)) if is_final(&error) || Instant::now() + PAUSE >= deadline => return Err(error),
+            Ok(Err(_)) => sleep(PAUSE).await,
+            Err(_) => return Err(RuntimeError::Silent { socket: socket.to_owned(), limit }),
         }
-        sleep(PAUSE).await;
     }
 }
 

@@ -69,7 +69,7 @@ impl<'a, R: Registries> Engine<'a, R> {
         let mut jobs = Vec::with_capacity(missing);
         for (wanted, present) in checked {
             match present {
-                Some(present) => report.images.push((wanted.name, Ok(present))),
+                Some(present) => report.images.push(self.over(wanted, Ok(present))),
                 None => jobs.push(Job::new(wanted)),
             }
         }
@@ -85,9 +85,6 @@ impl<'a, R: Registries> Engine<'a, R> {
     async fn check(&self, wanted: Vec<Wanted>, deadline: Instant) -> Vec<(Wanted, Option<Present>)> {
         let look = |wanted: Wanted| async move {
             let present = self.present(&wanted, deadline).await;
-            if let Some(present) = present {
-                self.reporter.event(Event::Finished { image: &wanted.name, result: &Ok(present) });
-            }
             (wanted, present)
         };
         stream::iter(wanted).map(look).buffered(CHECKS).collect().await
@@ -183,7 +180,7 @@ impl<'a, R: Registries> Engine<'a, R> {
         for place in queue.drain() {
             let Some(mut job) = jobs[place].take() else { continue };
             let missing = job.out_of_time();
-            outcomes[place] = Some(self.over(job, Err(missing)));
+            outcomes[place] = Some(self.over(job.wanted, Err(missing)));
         }
         outcomes.into_iter().flatten().collect()
     }
@@ -208,11 +205,11 @@ impl<'a, R: Registries> Engine<'a, R> {
                 Err(job.out_of_time())
             }
         };
-        Err(self.over(job, outcome))
+        Err(self.over(job.wanted, outcome))
     }
 
-    fn over(&self, job: Job, outcome: Outcome) -> (String, Outcome) {
-        self.reporter.event(Event::Finished { image: &job.wanted.name, result: &outcome });
-        (job.wanted.name, outcome)
+    fn over(&self, wanted: Wanted, outcome: Outcome) -> (String, Outcome) {
+        self.reporter.event(Event::Finished { image: &wanted.name, result: &outcome });
+        (wanted.name, outcome)
     }
 }

@@ -43,8 +43,8 @@ fn without_names(message: &str, wanted: &Wanted) -> String {
     let reference = &wanted.reference;
     let in_url = format!("/v2/{}/", reference.repository());
     let names = [wanted.name.clone(), reference.to_string(), reference.name(), in_url];
-    let named = |text: String, name: &String| text.replace(&name.to_lowercase(), "IMAGE");
-    names.iter().fold(message.to_lowercase(), named)
+    let without = |text: String, name: &String| text.replace(&name.to_lowercase(), "IMAGE");
+    names.iter().fold(message.to_lowercase(), without)
 }
 
 #[cfg(test)]
@@ -118,6 +118,57 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(verdict(Family::CriO, Code::Unknown, text, "h.io/a:1"), expected, "{text}");
+        }
+    }
+
+    /// As seen of containerd 1.6.20, 1.7.24 and 2.1.9 with docker-registry 2.8.2.
+    #[test]
+    fn containerd_tells_what_its_resolver_and_its_store_say() {
+        let image = "127.0.0.1:5000/a/b:1";
+        let of_1 =
+            format!("failed to pull and unpack image \"{image}\": failed to resolve reference \"{image}\": ");
+        let of_2 = format!("failed to pull and unpack image \"{image}\": failed to resolve image: ");
+        let copy = format!("failed to pull and unpack image \"{image}\": failed to copy: ");
+        let denied = "pull access denied, repository does not exist or may require authorization: authorization failed: \
+            no basic auth credentials";
+        let full = "write /var/lib/containerd/io.containerd.content.v1.content/ingest/4f/data: no space left on device";
+        let head = "failed to do request: Head \"http://127.0.0.1:5000/v2/a/b/manifests/1\": EOF";
+        let old_denied =
+            "pulling from host 127.0.0.1:5000 failed with status code [manifests 1]: 401 Unauthorized";
+        let table = [
+            (Family::Containerd1, Code::NotFound, format!("{of_1}{image}: not found"), Verdict::Denied),
+            (Family::Containerd2, Code::NotFound, format!("{of_2}{image}: not found"), Verdict::Denied),
+            (Family::Containerd1, Code::Unknown, format!("{of_1}{old_denied}"), Verdict::Denied),
+            (Family::Containerd1, Code::Unknown, format!("{of_1}{denied}"), Verdict::Denied),
+            (Family::Containerd2, Code::Unknown, format!("{of_2}{denied}"), Verdict::Denied),
+            (
+                Family::Containerd1,
+                Code::NotFound,
+                "no match for platform in manifest: not found".to_owned(),
+                Verdict::Permanent,
+            ),
+            (
+                Family::Containerd2,
+                Code::NotFound,
+                format!(
+                    "get image config descriptor: no match for platform in manifest {}: not found",
+                    larder_core::Digest::of(b"")
+                ),
+                Verdict::Permanent,
+            ),
+            (Family::Containerd1, Code::Unknown, format!("{copy}{full}"), Verdict::Permanent),
+            (Family::Containerd2, Code::Unknown, format!("{copy}{full}"), Verdict::Permanent),
+            (Family::Containerd1, Code::Unknown, format!("{of_1}{head}"), Verdict::Transient),
+            (Family::Containerd2, Code::Unknown, format!("{of_2}{head}"), Verdict::Transient),
+            (
+                Family::Containerd1,
+                Code::Unavailable,
+                "No such file or directory (os error 2)".to_owned(),
+                Verdict::Transient,
+            ),
+        ];
+        for (family, code, text, expected) in table {
+            assert_eq!(verdict(family, code, &text, image), expected, "{family:?}: {text}");
         }
     }
 }

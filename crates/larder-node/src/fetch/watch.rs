@@ -122,10 +122,8 @@ mod tests {
     #[test]
     fn layers_are_those_of_a_manifest_and_of_nothing_else() {
         let digest = Digest::of(b"x");
-        let descriptor =
-            |kind, size| serde_json::json!({"mediaType": kind, "digest": digest, "size": size});
-        let manifest =
-            serde_json::json!({"schemaVersion": 2, "config": descriptor(media_type::OCI_CONFIG, 1), "layers": [descriptor(media_type::OCI_LAYER, 7)]});
+        let descriptor = |kind, size| serde_json::json!({"mediaType": kind, "digest": digest, "size": size});
+        let manifest = serde_json::json!({"schemaVersion": 2, "config": descriptor(media_type::OCI_CONFIG, 1), "layers": [descriptor(media_type::OCI_LAYER, 7)]});
         assert_eq!(layers_of(manifest.to_string().into()), Some(vec![(digest, 7)]));
         for other in ["{}", "", "{\"schemaVersion\":2,\"manifests\":[]}", "{\"rootfs\":{}}"] {
             assert_eq!(layers_of(other.into()), None, "{other}");

@@ -16,6 +16,7 @@ use super::go_duration::parse as duration;
 /// can never succeed ends that image at once; the rest is tried again, with growing pauses, until the overall time is up.
 /// The exit status is 0 if all images are there, 1 if one is not, 2 for a wrong command line, 3 if there is no runtime.
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub(crate) struct FetchArgs {
     /// An image
     #[arg(value_name = "IMAGE", value_parser = Wanted::parse)]
