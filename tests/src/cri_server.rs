@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -102,7 +102,8 @@ impl CriServer {
         let images_in = images_in.unwrap_or_else(|| dir.path().to_owned());
         let shared = Shared { runtime, script: Box::new(script), images_in, state: Mutex::default() };
         let shared = Node(Arc::new(shared));
-        let running = wait(serve(shared.clone(), dir.join("crio.sock")))?;
+        let (node, socket) = (shared.clone(), dir.join("crio.sock"));
+        let running = wait(async move { serve(node, &socket) })?;
         Ok(Self { shared, running, dir })
     }
 
@@ -138,8 +139,9 @@ impl Drop for CriServer {
     }
 }
 
-async fn serve(node: Node, socket: PathBuf) -> Result<AbortHandle> {
-    let listener = UnixListener::bind(&socket).with_context(|| format!("listen at {}", socket.display()))?;
+/// Within a runtime.
+fn serve(node: Node, socket: &Path) -> Result<AbortHandle> {
+    let listener = UnixListener::bind(socket).with_context(|| format!("listen at {}", socket.display()))?;
     let incoming = futures_util::stream::unfold(listener, |listener| async {
         let accepted = listener.accept().await.map(|(stream, _)| stream);
         Some((accepted, listener))

@@ -10,14 +10,14 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use larder_core::ImageRef;
+use larder_core::{Digest, ImageRef, media_type};
 use larder_tests::blocking;
 use larder_tests::containerd::{Containerd, on_each};
 use larder_tests::cri_server::{Answer, CriServer, Pull};
 use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, busybox};
 use larder_tests::larder::{Ran, binary, command, finished};
 use larder_tests::loopdev::{Access, LoopDevice, Mount};
-use larder_tests::proxy::{Fault, Kind, ProxyBuilder};
+use larder_tests::proxy::{Fault, Kind, Proxy, ProxyBuilder};
 use larder_tests::registry::{Credentials, Registry};
 use tonic::Code;
 
@@ -137,21 +137,27 @@ fn what_can_never_succeed_ends_at_once_and_is_named() {
     .unwrap();
 }
 
-/// A registry with one image behind a proxy with these faults.
-fn faulty(
-    registry: &Registry,
-    name: &str,
-    faults: &[(Kind, Fault, usize)],
-) -> (larder_tests::proxy::Proxy, String) {
-    let image = small(name);
-    let reference = registry.push(&image, &format!("fetch/{name}:1")).unwrap();
-    let mut proxy = ProxyBuilder::default().config(image.config.descriptor.digest);
-    for (kind, fault, times) in faults {
-        proxy = proxy.fault(*kind, fault.clone(), *times);
+/// An image in a registry.
+struct Pushed<'a> {
+    registry: &'a Registry,
+    reference: ImageRef,
+    config: Digest,
+}
+
+impl<'a> Pushed<'a> {
+    fn new(registry: &'a Registry, name: &str) -> Self {
+        let image = small(name);
+        let reference = registry.push(&image, &format!("fetch/{name}:1")).unwrap();
+        Self { registry, reference, config: image.config.descriptor.digest }
     }
-    let proxy = proxy.start(registry).unwrap();
-    let reference = proxy.reference(&reference).unwrap().to_string();
-    (proxy, reference)
+
+    /// The same image by way of a proxy of its own, which fails so many times.
+    fn behind(&self, kind: Kind, fault: &Fault, times: usize) -> (Proxy, String) {
+        let proxy = ProxyBuilder::default().config(self.config).fault(kind, fault.clone(), times);
+        let proxy = proxy.start(self.registry).unwrap();
+        let reference = proxy.reference(&self.reference).unwrap().to_string();
+        (proxy, reference)
+    }
 }
 
 #[test]
@@ -165,9 +171,10 @@ fn what_may_pass_is_tried_again_until_it_has() {
         ("reset", Kind::Layer, Fault::Reset),
         ("stalled", Kind::Layer, Fault::Stalled),
     ];
+    let table = table.map(|(name, kind, fault)| (name, Pushed::new(&registry, name), kind, fault));
     on_each(|containerd| {
-        for (name, kind, fault) in &table {
-            let (_proxy, image) = faulty(&registry, name, &[(*kind, fault.clone(), 3)]);
+        for (name, image, kind, fault) in &table {
+            let (_proxy, image) = image.behind(*kind, fault, 3);
             let ran = fetch(&containerd.socket(), &[&image, "--initial-pull-attempt-timeout=2s"]);
             println!("containerd {}, {name}: {}", containerd.version(), ran.stderr);
             ensure!(ran.status == Some(0) && has_line(&ran, &format!("{image}: pulled")), "{name}: {ran:?}");
@@ -180,8 +187,9 @@ fn what_may_pass_is_tried_again_until_it_has() {
 #[test]
 fn deadlines_hold_to_the_second_and_pauses_do_not_outlast_them() {
     let registry = Registry::start().unwrap();
+    let forever = Pushed::new(&registry, "forever");
     on_each(|containerd| {
-        let (_proxy, stalled) = faulty(&registry, "forever", &[(Kind::Layer, Fault::Stalled, 1000)]);
+        let (_proxy, stalled) = forever.behind(Kind::Layer, &Fault::Stalled, 1000);
         let limits = ["--overall-timeout=4s", "--initial-pull-attempt-timeout=1s"];
         let (ran, took) = timed(&containerd.socket(), &[&[stalled.as_str()][..], &limits].concat());
         ensure!(
@@ -335,8 +343,9 @@ fn without_a_runtime_at_the_socket_the_status_is_3_within_seconds() {
 #[test]
 fn containerd_restarted_in_the_middle_of_a_pull_is_waited_for() {
     let registry = Registry::start().unwrap();
+    let restarted = Pushed::new(&registry, "restarted");
     on_each(|containerd: &mut Containerd| {
-        let (proxy, image) = faulty(&registry, "restarted", &[(Kind::Layer, Fault::Stalled, 1)]);
+        let (proxy, image) = restarted.behind(Kind::Layer, &Fault::Stalled, 1);
         let socket = containerd.socket();
         let ran = std::thread::scope(|scope| {
             let fetching = scope.spawn(|| fetch(&socket, &[&image, "--overall-timeout=1m"]));
@@ -409,11 +418,9 @@ fn ten_thousand_lines_with_repetitions_are_pulled_once_each_in_little_memory() {
 /// What a runtime would ask a registry for, without storing it.
 async fn pull_from(http: &reqwest::Client, registry: &str, reference: &ImageRef) -> Result<()> {
     let base = format!("http://{registry}/v2/{}", reference.repository());
-    let manifest = http
-        .get(format!("{base}/manifests/{}", reference.tag().unwrap_or_default()))
-        .send()
-        .await?
-        .error_for_status()?;
+    let url = format!("{base}/manifests/{}", reference.tag().unwrap_or_default());
+    let manifest =
+        http.get(url).header("accept", media_type::OCI_MANIFEST).send().await?.error_for_status()?;
     let manifest: serde_json::Value = serde_json::from_slice(&manifest.bytes().await?)?;
     for layer in manifest["layers"].as_array().into_iter().flatten() {
         let digest = layer["digest"].as_str().unwrap_or_default();

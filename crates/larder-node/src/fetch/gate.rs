@@ -41,9 +41,9 @@ impl Gate {
         }
     }
 
-    /// Whether it matters how large an image is.
+    /// Whether it matters how large an image is: not where there is plenty of room, or none.
     pub(super) fn is_tight(&self) -> bool {
-        self.room().is_some_and(|room| room < PLENTY)
+        self.room().is_some_and(|room| (1..PLENTY).contains(&room))
     }
 
     /// Waits until an image of `registry_size` may be pulled.
