@@ -3,6 +3,7 @@
 mod build;
 mod disk;
 mod duration;
+mod metrics;
 mod node;
 mod registry;
 
@@ -10,6 +11,7 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
+pub(crate) use metrics::{AggregateMetricsArgs, SleepArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
 
@@ -22,6 +24,17 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// How much to say, as the count of `-v`.
+    pub(crate) fn verbosity(&self) -> u8 {
+        match &self.command {
+            Command::AggregateMetrics(AggregateMetricsArgs { debug: true, .. })
+            | Command::Sleep(SleepArgs { debug: true }) => 2,
+            _ => self.verbose,
+        }
+    }
 }
 
 /// What is to be done.
@@ -39,6 +52,10 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Collect what nodes tell of their pulls, and tell it to Prometheus and to people
+    AggregateMetrics(AggregateMetricsArgs),
+    /// Do nothing until told to end
+    Sleep(SleepArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -3,6 +3,7 @@
 mod build;
 mod completion;
 mod disk;
+mod metrics;
 mod node;
 mod registry;
 mod report;
@@ -26,6 +27,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Diff(args) => disk::diff(args),
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
+        Command::AggregateMetrics(args) => metrics::aggregate(args),
+        Command::Sleep(_) => metrics::sleep(),
         Command::Completion(args) => completion::run(&args),
     }
 }
