@@ -1,6 +1,7 @@
 //! What runs on a node: attaching a cache disk to containerd, and detaching it.
 //!
-//! Speaks to containerd and CRI over their socket, and mounts; it knows no registry and no Kubernetes API.
+//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label.
+//! It knows no registry.
 
 mod attach;
 mod attempt;
@@ -12,8 +13,11 @@ pub mod fetch;
 #[cfg(test)]
 mod fixture;
 mod labels;
+pub mod metrics;
 mod node;
+mod node_label;
 mod overlay;
+mod persist;
 mod stage;
 mod state;
 
@@ -27,6 +31,7 @@ pub use detach::{
     detach,
 };
 pub use node::{NodeError, PreflightError};
+pub use node_label::{LabelError, NodeLabeller, Prefetch};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, SelectError, StageError};
 pub use state::StateError;

@@ -4,6 +4,7 @@ mod build;
 mod completion;
 mod disk;
 mod fetch;
+mod metrics;
 mod node;
 mod registry;
 mod report;
@@ -28,6 +29,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
         Command::Fetch(args) => fetch::run(*args),
+        Command::AggregateMetrics(args) => metrics::aggregate(args),
+        Command::Sleep(_) => metrics::sleep(),
         Command::Completion(args) => completion::run(&args),
     }
 }

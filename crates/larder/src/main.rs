@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error).into(),
     };
-    command::start_logging(cli.verbose);
+    command::start_logging(cli.verbosity());
     match command::run(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
