@@ -11,7 +11,7 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
 });
 
 /// Waits for `future` on a thread of its own, since a thread of another runtime must not block on this one.
-pub(crate) fn wait<F>(future: F) -> F::Output
+pub fn wait<F>(future: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,

@@ -1,9 +1,10 @@
 //! The lab: real registries and real containerds on one machine, images made from Debian packages, and trees read back
 //! from disk. Blocking calls throughout, usable from plain tests and from async ones; nothing here belongs to the product.
 
-mod blocking;
+pub mod blocking;
 pub mod cache;
 pub mod containerd;
+pub mod cri_server;
 pub mod debian;
 pub mod gate;
 pub mod image;

@@ -175,7 +175,7 @@ impl Shared {
         let mut connection = http::Connection::new(stream);
         while let Some(request) = connection.read().await? {
             let answer = self.answer(&request, storage).await?;
-            if !connection.write(answer).await? {
+            if !connection.write(answer, request.is_head).await? {
                 break;
             }
         }

@@ -4,6 +4,7 @@ mod call;
 mod containers;
 mod content;
 mod images;
+mod ingests;
 mod leases;
 mod plugins;
 mod snapshots;

@@ -1,6 +1,9 @@
 //! The CRI client: what the kubelet would be told.
 
+mod auth;
 mod dead;
+mod images;
+mod open;
 
 use std::path::PathBuf;
 
@@ -10,6 +13,11 @@ use larder_proto::cri::{ImageFsInfoRequest, ImageSpec, ImageStatusRequest};
 use tonic::transport::Channel;
 
 use crate::containerd::{ContainerdError, call};
+pub use auth::Auth;
+pub use images::CriError;
+pub(crate) use images::ImageSeen;
+pub use open::RuntimeError;
+pub(crate) use open::{Family, open};
 
 /// The image service of a runtime.
 #[derive(Clone, Debug)]

@@ -1,22 +1,28 @@
 //! What runs on a node: attaching a cache disk to containerd, and detaching it.
 //!
-//! Speaks to containerd and CRI over their socket, and mounts; it knows no registry and no Kubernetes API.
+//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label.
+//! It knows no registry.
 
 mod attach;
+mod attempt;
 mod blocking;
 mod causes;
 mod containerd;
-mod cri;
+pub mod cri;
 mod detach;
 mod disks;
+pub mod fetch;
 #[cfg(test)]
 mod fixture;
 mod generation;
 mod heal;
 mod hydrate;
 mod labels;
+pub mod metrics;
 mod node;
+mod node_label;
 mod overlay;
+mod persist;
 mod stage;
 mod state;
 mod status;
@@ -25,6 +31,7 @@ pub use attach::{
     AttachError, AttachImageError, AttachOptions, AttachOutcome, AttachReport, AttachedImage, NotOnDisk,
     RemountedDisk, RestoreReport, RestoredDisk, SettleError, attach, preview_attach, remount, restore,
 };
+pub use attempt::Attempt;
 pub use containerd::{ContainerdError, KUBERNETES_NAMESPACE, NodeOptions};
 pub use detach::{
     DetachError, DetachImageError, DetachOptions, DetachOutcome, DetachReport, DetachedImage, DiskOutcome,
@@ -35,6 +42,7 @@ pub use hydrate::{
     HydrateError, HydrateOptions, HydrateOutcome, HydrateProgress, Hydration, HydrationState, hydrate,
 };
 pub use node::{NodeError, PreflightError, SelinuxError};
+pub use node_label::{LabelError, NodeLabeller, Prefetch};
 pub use overlay::OverlayError;
 pub use stage::{DiskSelector, DiskSource, DiskTree, SelectError, StageError, enter_mount_namespace};
 pub use state::StateError;

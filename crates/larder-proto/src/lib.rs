@@ -1,4 +1,4 @@
-//! Messages, clients and servers of CRI v1 and of the containerd services that Larder speaks to.
+//! Messages, clients and servers of CRI v1, of the containerd services that Larder speaks to, and of prefetch metrics.
 //! Generated from `proto/` (its README names the sources) and committed; `tests/generated.rs` fails when they are stale.
 //! Holds no code of its own.
 
@@ -11,6 +11,11 @@ pub use generated::containerd;
 /// The Kubernetes Container Runtime Interface, version 1: `RuntimeService` and `ImageService`.
 pub mod cri {
     pub use crate::generated::runtime::v1::*;
+}
+
+/// What nodes tell of their attempts at pulling images: the wire format of stackrox/image-prefetcher.
+pub mod prefetch_metrics {
+    pub use crate::generated::{Empty, Result, metrics_client, metrics_server};
 }
 
 /// The well-known types that the messages hold: `Any`, `Timestamp`, `FieldMask`.

@@ -16,6 +16,7 @@ const PROTOS: &[&str] = &[
     "github.com/containerd/containerd/api/services/namespaces/v1/namespace.proto",
     "github.com/containerd/containerd/api/services/snapshots/v1/snapshots.proto",
     "github.com/containerd/containerd/api/services/version/v1/version.proto",
+    "prefetch/metrics.proto",
 ];
 
 type Tree = BTreeMap<OsString, String>;

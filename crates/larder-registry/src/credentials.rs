@@ -2,9 +2,12 @@
 //! Sends nothing: who gets a credential, and how, is the registry module's business.
 
 mod docker_config;
+mod go_duration;
 mod google;
 mod helper;
+mod keyring;
 mod matching;
+mod plugin;
 mod source;
 
 use std::env;
@@ -20,12 +23,21 @@ use serde::Deserialize;
 use docker_config::{DockerConfig, Found};
 
 pub use google::{GoogleError, GoogleTokens};
+pub use keyring::{Candidates, Keyring, KeyringOptions, PluginPaths, PullSecret, PullSecretForm};
+pub use plugin::PluginError;
 pub use source::{Token, TokenAnswer, TokenError, TokenSource};
 
 /// A text that must not be printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct Secret(pub(crate) String);
+pub struct Secret(pub(crate) String);
+
+impl Secret {
+    /// The text itself, for the one who it is meant for.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -35,7 +47,7 @@ impl fmt::Debug for Secret {
 
 /// What proves to a registry who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Credential {
+pub enum Credential {
     /// For HTTP basic authentication, at the registry or its token server.
     Password {
         /// The account.
@@ -115,6 +127,9 @@ pub enum CredentialError {
         /// Whose credential was asked for.
         server: String,
     },
+    /// A credential-provider plugin failed.
+    #[error(transparent)]
+    Plugin(#[from] Arc<PluginError>),
     /// A token source failed for a registry of its own.
     #[error(transparent)]
     Source(#[from] TokenError),

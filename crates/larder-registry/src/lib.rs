@@ -25,7 +25,8 @@ pub use archive::ArchiveError;
 pub use blob::BlobError;
 pub use client::{Client, ClientError, Origin, Resolved};
 pub use credentials::{
-    CredentialError, GoogleError, GoogleTokens, Token, TokenAnswer, TokenError, TokenSource,
+    Candidates, Credential, CredentialError, GoogleError, GoogleTokens, Keyring, KeyringOptions, PluginError,
+    PluginPaths, PullSecret, PullSecretForm, Secret, Token, TokenAnswer, TokenError, TokenSource,
 };
 pub use document::{DocumentError, MAX_CONFIG, MAX_MANIFEST};
 pub use layout::LayoutError;

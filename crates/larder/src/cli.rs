@@ -3,7 +3,11 @@
 mod build;
 mod disk;
 mod duration;
+mod fetch;
+mod go_duration;
 mod hydrate;
+mod metrics;
+mod names;
 mod node;
 mod registry;
 mod status;
@@ -12,7 +16,10 @@ use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
+pub(crate) use fetch::FetchArgs;
 pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
+pub(crate) use metrics::{AggregateMetricsArgs, SleepArgs};
+pub(crate) use names::parse;
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
 pub(crate) use status::StatusArgs;
@@ -26,6 +33,17 @@ pub(crate) struct Cli {
     pub(crate) verbose: u8,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// How much to say, as the count of `-v`.
+    pub(crate) fn verbosity(&self) -> u8 {
+        match &self.command {
+            Command::AggregateMetrics(AggregateMetricsArgs { debug: true, .. })
+            | Command::Sleep(SleepArgs { debug: true }) => 2,
+            _ => self.verbose,
+        }
+    }
 }
 
 /// What is to be done.
@@ -47,6 +65,12 @@ pub(crate) enum Command {
     Hydrate(HydrateArgs),
     /// Say of each image on this node's cache disks whether it is warm
     Status(StatusArgs),
+    /// Pull images through the node's runtime
+    Fetch(Box<FetchArgs>),
+    /// Collect what nodes tell of their pulls, and tell it to Prometheus and to people
+    AggregateMetrics(AggregateMetricsArgs),
+    /// Do nothing until told to end
+    Sleep(SleepArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -3,7 +3,9 @@
 mod build;
 mod completion;
 mod disk;
+mod fetch;
 mod hydrate;
+mod metrics;
 mod node;
 mod registry;
 mod report;
@@ -30,6 +32,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Detach(args) => node::detach(args),
         Command::Hydrate(args) => hydrate::run(args),
         Command::Status(args) => status::run(args),
+        Command::Fetch(args) => fetch::run(*args),
+        Command::AggregateMetrics(args) => metrics::aggregate(args),
+        Command::Sleep(_) => metrics::sleep(),
         Command::Completion(args) => completion::run(&args),
     }
 }

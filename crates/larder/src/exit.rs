@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line is wrong; nothing was begun.
     Usage = 2,
+    /// There is no runtime to work with.
+    NoRuntime = 3,
     /// Ended by Ctrl-C or SIGTERM: 128 and the number of SIGINT, as shells count.
     Interrupted = 130,
 }

@@ -9,17 +9,14 @@ mod progress;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use cli::Cli;
 use exit::Exit;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match cli::parse(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error).into(),
     };
-    command::start_logging(cli.verbose);
+    command::start_logging(cli.verbosity());
     let exit = command::run(cli).unwrap_or_else(|error| told(&error));
     match printer::finish() {
         Err(error) if exit == Exit::Done => told(&error.into()).into(),

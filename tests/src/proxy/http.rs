@@ -1,4 +1,4 @@
-//! One connection: requests read, answers written, as far as GET needs it.
+//! One connection: requests read, answers written, as far as GET and HEAD need it.
 
 use std::io;
 use std::time::Duration;
@@ -9,14 +9,18 @@ use tokio::time::sleep;
 
 use super::answer::{Answer, End};
 
+/// The first byte of a TLS connection.
+const TLS_HANDSHAKE: u8 = 0x16;
 /// Longer than any test waits.
 const STALL: Duration = Duration::from_mins(10);
 /// Long enough for the client to take in what came before a reset, which would discard it.
 const TAKEN_IN: Duration = Duration::from_millis(20);
 
-/// A GET.
+/// A GET or HEAD.
 #[derive(Debug)]
 pub(super) struct Request {
+    /// Whether the answer is to have no body.
+    pub(super) is_head: bool,
     /// Path and query; of the absolute form that HTTP proxies are sent, too.
     pub(super) path: String,
     headers: Vec<(String, String)>,
@@ -40,7 +44,8 @@ impl Request {
             let (name, value) = line.split_once(": ")?;
             Some((name.to_ascii_lowercase(), value.to_owned()))
         };
-        Some(Self { path: path.to_owned(), headers: lines[1..].iter().filter_map(header).collect() })
+        let is_head = lines.first()?.starts_with("HEAD ");
+        Some(Self { is_head, path: path.to_owned(), headers: lines[1..].iter().filter_map(header).collect() })
     }
 }
 
@@ -49,8 +54,13 @@ impl Connection {
         Self(BufReader::new(stream))
     }
 
-    /// The next request; none when the client is done.
+    /// The next request; none when the client is done. One that begins with TLS is told so, as Go's servers do: containerd
+    /// then comes back without.
     pub(super) async fn read(&mut self) -> io::Result<Option<Request>> {
+        if self.0.fill_buf().await?.first() == Some(&TLS_HANDSHAKE) {
+            self.0.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nthis is HTTP\n").await?;
+            return Ok(None);
+        }
         let mut lines = Vec::new();
         loop {
             let mut line = String::new();
@@ -64,14 +74,18 @@ impl Connection {
         }
     }
 
-    /// Whether the connection goes on.
-    pub(super) async fn write(&mut self, answer: Answer) -> io::Result<bool> {
+    /// Whether the connection goes on. A HEAD is answered by the headers alone, as they would be for a GET.
+    pub(super) async fn write(&mut self, answer: Answer, is_head: bool) -> io::Result<bool> {
         let Answer { status, headers, body, end } = answer;
         let length = ("content-length".to_owned(), body.len().to_string());
         let headers = headers.iter().chain([&length]).map(|(name, value)| format!("{name}: {value}\r\n"));
         let head = format!("HTTP/1.1 {status} Lab\r\n{}\r\n", headers.collect::<String>());
         self.0.write_all(head.as_bytes()).await?;
-        let sent = if end == End::Open { body.len() } else { body.len() / 2 };
+        let sent = match end {
+            _ if is_head => 0,
+            End::Open => body.len(),
+            End::Reset | End::Cut | End::Stall => body.len() / 2,
+        };
         self.0.write_all(&body[..sent]).await?;
         self.0.flush().await?;
         match end {

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::{Credential, CredentialError, Secret, matching};
 use crate::endpoint;
@@ -36,7 +38,7 @@ pub(super) enum Found {
     },
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Fields {
     #[serde(default)]
@@ -60,11 +62,29 @@ struct Entry {
 impl DockerConfig {
     /// Reads the content of `path`.
     pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, CredentialError> {
-        let path = path.to_owned();
-        match serde_json::from_slice(bytes) {
-            Ok(fields) => Ok(Self { path, fields }),
-            Err(error) => Err(CredentialError::Json { path, line: error.line(), column: error.column() }),
-        }
+        Ok(Self { path: path.to_owned(), fields: object(path, bytes)? })
+    }
+
+    /// Reads the content of `path` in the form that came before: the registries alone, as in `~/.dockercfg`.
+    pub(super) fn parse_legacy(path: &Path, bytes: &[u8]) -> Result<Self, CredentialError> {
+        let fields = Fields { auths: object(path, bytes)?, ..Fields::default() };
+        Ok(Self { path: path.to_owned(), fields })
+    }
+
+    /// Everything there is for `repository` of `registry`, by the kubelet's rules of matching, and what of it cannot be read.
+    pub(super) fn find_all(&self, registry: &str, repository: &str) -> Vec<Result<Found, CredentialError>> {
+        let Fields { auths, cred_helpers, creds_store } = &self.fields;
+        let helper = |name: &str| Ok(Found::Helper { name: name.to_owned(), server: server_name(registry) });
+        let own = cred_helpers.iter().find(|(key, _)| matching::names_host(key, registry));
+        let filled = auths.iter().filter(|(_, entry)| entry.is_filled()).map(|(key, _)| key.as_str());
+        let keys = matching::all(filled, registry, repository);
+        let store =
+            creds_store.as_deref().filter(|name| own.is_none() && keys.is_empty() && !name.is_empty());
+        let entries = keys.into_iter().map(|key| {
+            let unreadable = || CredentialError::Entry { path: self.path.clone(), key: key.to_owned() };
+            auths[key].credential().map(Found::Credential).ok_or_else(unreadable)
+        });
+        own.map(|(_, name)| helper(name)).into_iter().chain(entries).chain(store.map(helper)).collect()
     }
 
     /// What there is for `repository` of `registry`: its own helper, else an entry, else the helper for all.
@@ -84,6 +104,15 @@ impl DockerConfig {
             Some(name) => Found::Helper { name: name.to_owned(), server: server() },
         })
     }
+}
+
+/// Reads an object of JSON; for serde an array of its values would do as well.
+fn object<T: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<T, CredentialError> {
+    let refused = |line, column| CredentialError::Json { path: path.to_owned(), line, column };
+    if !bytes.trim_ascii_start().starts_with(b"{") {
+        return Err(refused(1, 1));
+    }
+    serde_json::from_slice(bytes).map_err(|error| refused(error.line(), error.column()))
 }
 
 fn server_name(registry: &str) -> String {
@@ -113,9 +142,16 @@ impl Entry {
     }
 }
 
-/// Base64 of `USER:PASSWORD`; Docker itself pads the password with zero bytes.
+/// With or without padding, as the kubelet takes it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Base64 of `USER:PASSWORD`, perhaps in several lines; Docker itself pads the password with zero bytes.
 fn decode(auth: &Secret) -> Option<Credential> {
-    let bytes = BASE64_STANDARD.decode(&auth.0).ok()?;
+    let compact: String = auth.0.split_ascii_whitespace().collect();
+    let bytes = BASE64.decode(compact).ok()?;
     let text = String::from_utf8(bytes).ok()?;
     let (username, password) = text.split_once(':')?;
     let password = Secret(password.trim_end_matches('\0').to_owned());
@@ -158,6 +194,14 @@ mod tests {
             assert!(matches!(find(config, registry, "x"), Err(CredentialError::Entry { .. })), "{registry}");
         }
         assert_eq!(find(config, "other.io", "x").unwrap(), Found::Nothing);
+    }
+
+    #[test]
+    fn base64_may_lack_its_padding_and_have_line_breaks() {
+        for auth in ["dTpwOnc=", "dTpwOnc", " dTpw\\nOnc=\\n"] {
+            let config = format!(r#"{{"auths": {{"a.io": {{"auth": "{auth}"}}}}}}"#);
+            assert_eq!(find(&config, "a.io", "x").unwrap(), password("u", "p:w"), "{auth}");
+        }
     }
 
     #[test]

@@ -1,0 +1,110 @@
+//! Pulls a list of images through CRI: nothing but a runtime's socket is needed. Decisions are in modules without I/O;
+//! `engine` and `pull` carry them out.
+
+mod candidates;
+mod engine;
+mod gate;
+mod list;
+mod presence;
+mod progress;
+mod pull;
+mod report;
+mod schedule;
+mod space;
+mod verdict;
+mod watch;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use larder_core::ImageRef;
+use tokio::time::{Instant, timeout};
+
+use crate::containerd::{Containerd, KUBERNETES_NAMESPACE};
+use crate::cri::{Auth, Cri, RuntimeError, open};
+use engine::Engine;
+pub use list::{BadLine, ImageList, Wanted};
+pub use report::{Event, FetchReport, Missing, Present, Reporter};
+pub use schedule::Limits;
+pub use space::{MinFree, MinFreeError, NoRoom};
+
+/// A runtime that is starting is waited for so long.
+const FIND: Duration = Duration::from_secs(5);
+
+/// How images are fetched.
+#[derive(Clone, Debug)]
+pub struct FetchOptions {
+    /// CRI's socket.
+    pub socket: PathBuf,
+    /// For each attempt and pause.
+    pub limits: Limits,
+    /// For everything, but for the time that `start_spread` waits.
+    pub overall: Duration,
+    /// Images that are pulled at the same time.
+    pub max_parallel: NonZeroUsize,
+    /// A fleet's nodes begin to pull within it.
+    pub start_spread: Duration,
+    /// This node's name, which tells its moment within `start_spread`.
+    pub node: String,
+    /// The disk floor.
+    pub min_free: MinFree,
+    /// Whether to refuse to work where the floor cannot be watched.
+    pub insist_on_floor: bool,
+    /// Pull what is there, too.
+    pub always: bool,
+    /// What counting the runtime's images before and after may take, for the log; none does not count.
+    pub count_within: Option<Duration>,
+}
+
+/// Why nothing was fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No runtime.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A disk floor was asked for, and it cannot be kept.
+    #[error("the disk floor cannot be kept: {0}")]
+    Floor(String),
+}
+
+/// What the engine asks about registries.
+pub trait Registries {
+    /// The credentials to try for an image, the likeliest first; none of it is anonymous. Nothing at all is anonymous, too.
+    fn credentials(&self, image: &ImageRef) -> impl Future<Output = Vec<Option<Auth>>>;
+
+    /// The bytes of an image's layers as its registry has them, where that can be told.
+    fn size(&self, image: &ImageRef) -> impl Future<Output = Option<u64>>;
+}
+
+/// Makes the runtime have every image of `list`. What went wrong with single images is in the report.
+pub async fn fetch(
+    list: ImageList,
+    options: &FetchOptions,
+    registries: &impl Registries,
+    reporter: &dyn Reporter,
+) -> Result<FetchReport, FetchError> {
+    let deadline = Instant::now() + options.overall;
+    let (cri, runtime) = open(&options.socket, FIND).await?;
+    reporter.event(Event::Runtime { name: &runtime.name, version: &runtime.version });
+    let containerd = if runtime.is_containerd() {
+        Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok()
+    } else {
+        None
+    };
+    let engine = Engine::new(cri.clone(), runtime.family(), containerd, options, registries, reporter);
+    count(&cri, options.count_within).await;
+    let report = engine.run(list, deadline).await;
+    count(&cri, options.count_within).await;
+    report
+}
+
+/// For the log only: whatever comes of it changes no result.
+async fn count(cri: &Cri, within: Option<Duration>) {
+    let Some(within) = within else { return };
+    match timeout(within, cri.count_images()).await {
+        Ok(Ok(images)) => tracing::debug!(images, "the runtime has images"),
+        Ok(Err(error)) => tracing::warn!(%error, "the runtime does not list its images"),
+        Err(_) => tracing::warn!(?within, "the runtime does not list its images in time"),
+    }
+}

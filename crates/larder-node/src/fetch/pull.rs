@@ -1,0 +1,161 @@
+//! One image: a round through its credentials, and each attempt with one of them.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, timeout_at};
+use uuid::Uuid;
+
+use super::candidates::Candidates;
+use super::engine::Engine;
+use super::list::Wanted;
+use super::report::{Event, Missing, Present};
+use super::verdict::{Verdict, judge};
+use super::{Registries, report};
+use crate::attempt::Attempt;
+use crate::cri::Auth;
+
+/// What a credential has before the next one is tried beside it: a registry that denies does so at once, and one that lets a
+/// bad credential hang must not keep a good one waiting.
+const HEAD_START: Duration = Duration::from_secs(3);
+
+/// An image that is to be pulled, and what is known from earlier rounds.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) wanted: Wanted,
+    pub(super) rounds: u32,
+    /// What the last attempt that failed said.
+    pub(super) last: String,
+    credentials: Option<(Vec<Option<Auth>>, Candidates)>,
+    registry_size: Option<u64>,
+}
+
+/// How a round ended.
+#[derive(Debug)]
+pub(super) enum RoundEnd {
+    /// The image's story is over.
+    Over(Result<Present, Missing>),
+    /// It may work later.
+    Again,
+}
+
+struct Failure {
+    verdict: Verdict,
+    text: String,
+}
+
+impl Job {
+    pub(super) fn new(wanted: Wanted) -> Self {
+        Self { wanted, rounds: 0, last: "not begun".to_owned(), credentials: None, registry_size: None }
+    }
+
+    pub(super) fn out_of_time(&mut self) -> Missing {
+        Missing::OutOfTime { attempts: self.rounds, last: std::mem::take(&mut self.last) }
+    }
+}
+
+impl<R: Registries> Engine<'_, R> {
+    /// One round: every credential that is still open is tried until one works.
+    pub(super) async fn round(&self, job: &mut Job, deadline: Instant) -> RoundEnd {
+        let Ok(entered) = timeout_at(deadline, self.prepare(job)).await else { return RoundEnd::Again };
+        let _reservation = match entered {
+            Ok(reservation) => reservation,
+            Err(no_room) => return RoundEnd::Over(Err(no_room.into())),
+        };
+        job.rounds += 1;
+        self.reporter.event(Event::Pulling { image: &job.wanted.name, attempt: job.rounds });
+        let watched = job.wanted.clone();
+        let _watched = self.watch.begin(&watched);
+        self.race(job, deadline).await
+    }
+
+    /// What is asked of others before a pull: credentials, size and room.
+    async fn prepare(&self, job: &mut Job) -> Result<super::gate::Reservation<'_>, super::NoRoom> {
+        let reference = &job.wanted.reference;
+        if job.credentials.is_none() {
+            let mut found = self.registries.credentials(reference).await;
+            if found.is_empty() {
+                found.push(None);
+            }
+            let candidates = Candidates::new(found.len());
+            job.credentials = Some((found, candidates));
+        }
+        if job.registry_size.is_none() && self.gate.is_tight() {
+            job.registry_size = self.registries.size(reference).await;
+        }
+        self.gate.enter(job.registry_size).await
+    }
+
+    async fn race(&self, job: &mut Job, deadline: Instant) -> RoundEnd {
+        let Job { wanted, rounds, last, credentials: Some((auths, candidates)), .. } = job else {
+            return RoundEnd::Again;
+        };
+        let end = deadline.min(Instant::now() + self.options.limits.attempt(*rounds));
+        let begin = |place: usize| {
+            let attempt = self.attempt(wanted, auths[place].as_ref(), *rounds, end);
+            async move { (place, attempt.await) }
+        };
+        let mut waiting = candidates.round().into_iter();
+        let mut running: FuturesUnordered<_> = waiting.next().into_iter().map(&begin).collect();
+        loop {
+            tokio::select! {
+                ended = running.next() => match ended {
+                    None => return RoundEnd::Again,
+                    Some((_, Ok(present))) => return RoundEnd::Over(Ok(present)),
+                    Some((place, Err(Failure { verdict, text }))) => {
+                        candidates.failed(place, verdict);
+                        *last = text;
+                        if candidates.is_hopeless() {
+                            return RoundEnd::Over(Err(Missing::Permanent(std::mem::take(last))));
+                        }
+                        running.extend(waiting.next().map(&begin));
+                    }
+                },
+                () = sleep(HEAD_START), if waiting.len() > 0 => running.extend(waiting.next().map(&begin)),
+            }
+        }
+    }
+
+    /// Pulls with one credential and no longer than `end`; told to metrics, well or not.
+    async fn attempt(
+        &self,
+        wanted: &Wanted,
+        auth: Option<&Auth>,
+        attempts: u32,
+        end: Instant,
+    ) -> Result<Present, Failure> {
+        let (started_at, started) = (SystemTime::now(), Instant::now());
+        let result = match timeout_at(end, self.pull(wanted, auth)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure { verdict: Verdict::Transient, text: too_long(started) }),
+        };
+        let attempt = Attempt {
+            id: Uuid::new_v4(),
+            started_at,
+            image: wanted.name.clone(),
+            error: result.as_ref().err().map(|failure| failure.text.clone()),
+            duration: started.elapsed(),
+            size_bytes: *result.as_ref().unwrap_or(&0),
+        };
+        self.reporter.event(Event::Attempted(&attempt));
+        result.map(|size| report::Present::Pulled { size, attempts, took: attempt.duration })
+    }
+
+    /// The image's size, once the runtime confirms that it has it.
+    async fn pull(&self, wanted: &Wanted, auth: Option<&Auth>) -> Result<u64, Failure> {
+        let transient = |text| Failure { verdict: Verdict::Transient, text };
+        if let Err(error) = self.cri.pull(&wanted.name, auth).await {
+            return Err(Failure { verdict: judge(self.family, &error, wanted), text: error.to_string() });
+        }
+        match self.cri.seen(&wanted.name).await {
+            Ok(Some(image)) => Ok(image.size),
+            Ok(None) => Err(transient("the runtime pulled it, and then did not have it".to_owned())),
+            Err(error) => Err(transient(error.to_string())),
+        }
+    }
+}
+
+fn too_long(started: Instant) -> String {
+    format!("the pull was ended after {:.1} s, which is its limit", started.elapsed().as_secs_f64())
+}

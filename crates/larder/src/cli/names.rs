@@ -1,0 +1,85 @@
+//! The names that the program is called by: some bring the command line of another program.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::{Parser, Subcommand};
+
+use super::{Cli, Command, FetchArgs};
+
+/// Reads a command line that is not `larder`'s own.
+type Parse = fn(&[OsString]) -> Result<Cli, clap::Error>;
+
+/// As `-vv`.
+const EVERYTHING: u8 = 2;
+
+const NAMES: [(&str, Parse); 1] = [("image-prefetcher", prefetcher)];
+
+/// What was typed, under whatever name the program was called.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let called =
+        arguments.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
+    let mut cli = match NAMES.iter().find(|(name, _)| called == Some(*name)) {
+        Some((_, parse)) => parse(&arguments)?,
+        None => Cli::try_parse_from(&arguments)?,
+    };
+    if matches!(&cli.command, Command::Fetch(args) if args.debug) {
+        cli.verbose = EVERYTHING;
+    }
+    Ok(cli)
+}
+
+/// Pulls images ahead of the pods that need them, and tells how it went.
+#[derive(Debug, Parser)]
+#[command(name = "image-prefetcher", version, max_term_width = 100, arg_required_else_help = true)]
+struct Prefetcher {
+    #[command(subcommand)]
+    command: PrefetcherCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PrefetcherCommand {
+    /// Pull images through the node's runtime
+    Fetch(Box<FetchArgs>),
+}
+
+fn prefetcher(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let command = match Prefetcher::try_parse_from(arguments)?.command {
+        PrefetcherCommand::Fetch(args) => Command::Fetch(args),
+    };
+    // It has always told what it does.
+    Ok(Cli { verbose: 1, command })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn typed(line: &str) -> Result<Cli, clap::Error> {
+        parse(line.split(' ').map(OsString::from))
+    }
+
+    #[test]
+    fn a_name_brings_its_own_commands() {
+        Prefetcher::command().debug_assert();
+        assert!(matches!(typed("/bin/image-prefetcher fetch a:1").unwrap().command, Command::Fetch(_)));
+        assert!(matches!(typed("/bin/larder fetch a:1").unwrap().command, Command::Fetch(_)));
+        assert!(typed("image-prefetcher build a:1 -o x").is_err());
+        assert!(typed("image-prefetcher").is_err());
+        assert!(typed("image-prefetcher-2 build a:1 -o x").is_ok());
+    }
+
+    #[test]
+    fn every_flag_of_the_prefetcher_is_taken_also_with_an_empty_value() {
+        let line = "image-prefetcher fetch --cri-socket=/tmp/cri/containerd.sock --docker-config= --image-list-file=/tmp/list/images.txt \
+            --metrics-endpoint= --image-credential-provider-config= --image-credential-provider-bin-dir= --image-list-timeout=1m \
+            --initial-pull-attempt-timeout=30s --max-pull-attempt-timeout=5m --overall-timeout=20m --initial-pull-attempt-delay=1s \
+            --max-pull-attempt-delay=10m --debug=false a b";
+        let line: Vec<&str> = line.split_whitespace().collect();
+        let Command::Fetch(args) = typed(&line.join(" ")).unwrap().command else { unreachable!() };
+        assert_eq!((args.images.len(), args.debug), (2, false));
+    }
+}
