@@ -114,7 +114,7 @@ mod tests {
         assert!(started.elapsed() <= PATIENCE.limit);
 
         let started = Instant::now();
-        let hanging = persist::<(), &str, _>(PATIENCE, || std::future::pending()).await;
+        let hanging = persist::<(), &str, _>(PATIENCE, std::future::pending).await;
         assert!(matches!(hanging, Err(GaveUp::TimedOut { calls: 2.., last: None })), "{hanging:?}");
         assert!(started.elapsed() <= PATIENCE.limit);
     }

@@ -180,7 +180,7 @@ mod tests {
             env: vec![("A".to_owned(), "b".to_owned())],
             needs_service_account: false,
         };
-        assert_eq!(read(yaml.as_bytes()).unwrap(), [expected.clone()]);
+        assert_eq!(read(yaml.as_bytes()).unwrap(), std::slice::from_ref(&expected));
         let json = r#"{"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "CredentialProviderConfig", "providers": [{"name": "p",
             "matchImages": ["*.a.io"], "defaultCacheDuration": "0h10m0s", "apiVersion": "credentialprovider.kubelet.k8s.io/v1",
             "args": ["get", "-v"], "env": [{"name": "A", "value": "b"}], "tokenAttributes": {"requireServiceAccount": true}}]}"#;
