@@ -105,11 +105,11 @@ impl Door {
             let mut frame = head.to_vec();
             frame.resize(FRAME_HEAD + length, 0);
             client.read_exact(&mut frame[FRAME_HEAD..])?;
-            if head[3] == HEADERS
-                && self.requests.fetch_add(1, Ordering::SeqCst) + 1 == self.at
-                && let Some(act) = locked(&self.act).take()
-            {
-                act();
+            if head[3] == HEADERS && self.requests.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
+                let act = locked(&self.act).take();
+                if let Some(act) = act {
+                    act();
+                }
             }
             server.write_all(&frame)?;
         }

@@ -114,6 +114,20 @@ pub fn killed_at(containerd: &Containerd, words: &[&str], at: usize) -> Result<b
     }
 }
 
+/// Runs a command of the binary and kills it after `delay`; false where it had ended by then, with success.
+pub fn killed_after(containerd: &Containerd, words: &[&str], delay: Duration) -> Result<bool> {
+    let mut child =
+        command()?.args(words).args(node_arguments(containerd)).spawn().context("start larder")?;
+    sleep(delay);
+    let ended = child.try_wait()?;
+    child.kill()?;
+    child.wait()?;
+    ended.map_or(Ok(true), |status| {
+        ensure!(status.success(), "larder ended with {status}");
+        Ok(false)
+    })
+}
+
 fn kill(victim: &Mutex<Option<Child>>) {
     loop {
         if let Some(child) = victim.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {

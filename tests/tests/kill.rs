@@ -2,14 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use larder_tests::containerd::{Containerd, on_each};
 use larder_tests::gate::Gate;
 use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, busybox};
 use larder_tests::larder::{larder, node_arguments};
-use larder_tests::node::{BakedDisk, State, attach, dangling, expect_run, killed_at, links, node};
+use larder_tests::node::{
+    BakedDisk, State, attach, dangling, expect_run, killed_after, killed_at, links, node,
+};
 use larder_tests::registry::Registry;
 
 /// Far more requests than an attach of three layers makes.
@@ -99,6 +103,94 @@ fn a_detach_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_one
         }
         ensure!(at > 10, "only {at} requests");
         Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_change_of_generation_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_one_completes_it()
+{
+    let registry = Registry::start().unwrap();
+    let base = busybox().unwrap().build(Compression::Gzip).unwrap();
+    let image = |text: &str| -> Image {
+        let own = LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
+        ImageBuilder::default().layers([&base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build()
+    };
+    let kept = registry.push(&image("kept"), "kill/kept:1").unwrap().to_string();
+    let moved = registry.push(&image("old"), "kill/moved:1").unwrap().to_string();
+    let old = BakedDisk::of(&[&kept, &moved]).unwrap();
+    registry.push(&image("new"), "kill/moved:1").unwrap();
+    let new = BakedDisk::of(&[&kept, &moved]).unwrap();
+    on_each(|containerd| {
+        let _state = State::of(containerd);
+        let (old, new) = (old.device()?, new.device()?);
+        let disk = new.path().to_string_lossy().into_owned();
+        let mut at = 1;
+        loop {
+            let step = || format!("after an attach that was killed at request {at}");
+            attach(containerd, &old)?.done().with_context(step)?;
+            let running = containerd.start_container(&kept, &["/bin/busybox", "sleep", "600"])?;
+            let killed = killed_at(containerd, &["attach", "--disk", &disk], at)?;
+            containerd.sync_gc()?;
+            ensure!(dangling(containerd).is_empty(), "{}: {:?}", step(), dangling(containerd));
+            ensure!(running.exec(&["/bin/busybox", "cat", "/own"])?.stdout == "kept", "{}", step());
+            expect_run(containerd, &kept, "kept").with_context(step)?;
+            let either = containerd.run(&moved, &[]).with_context(step)?.stdout;
+            ensure!(either == "old" || either == "new", "{}: {either:?}", step());
+            attach(containerd, &new)?.done().with_context(step)?;
+            let all = links(containerd);
+            let places: BTreeSet<_> = all.iter().map(|(_, target)| target.ancestors().nth(3)).collect();
+            ensure!(places.len() == 1, "{}: all layers are on the new disk: {places:?}", step());
+            drop(running);
+            node(containerd, &["detach"])?.done().with_context(step)?;
+            ensure!(links(containerd).is_empty(), "{:?}", links(containerd));
+            if !killed {
+                break;
+            }
+            at += 1;
+            ensure!(at < MOST_REQUESTS, "it never ended by itself");
+        }
+        ensure!(at > 15, "only {at} requests");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_copy_of_shared_layers_that_is_killed_at_any_time_is_completed_by_the_next() {
+    let registry = Registry::start().unwrap();
+    // Large enough to be in the middle of.
+    let heavy = (0..400).map(|n| Entry::file(format!("heavy/{n}"), vec![b'x'; 40_000]));
+    let base = busybox().unwrap().entry(Entry::dir("heavy")).entries(heavy).build(Compression::Gzip).unwrap();
+    let own = LayerBuilder::default().entry(Entry::file("own", "above")).build(Compression::Gzip).unwrap();
+    let below = ImageBuilder::default().layer(&base).cmd(&["/bin/busybox", "ls", "/heavy"]).build();
+    let above = ImageBuilder::default().layers([&base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build();
+    let below = registry.push(&below, "kill/below:1").unwrap().to_string();
+    let above = registry.push(&above, "kill/above:1").unwrap();
+    let disk = BakedDisk::of(&[&below]).unwrap();
+    on_each(|containerd| {
+        let state = State::of(containerd);
+        let device = disk.device()?;
+        let mut delay = Duration::ZERO;
+        loop {
+            let step = || format!("after a detach that was killed after {delay:?}");
+            attach(containerd, &device)?.done().with_context(step)?;
+            containerd.pull(&above)?;
+            let killed = killed_after(containerd, &["detach", "--keep-shared"], delay)?;
+            containerd.sync_gc()?;
+            ensure!(dangling(containerd).is_empty(), "{}: {:?}", step(), dangling(containerd));
+            expect_run(containerd, &above.to_string(), "above").with_context(step)?;
+            node(containerd, &["detach", "--keep-shared"])?.done().with_context(step)?;
+            ensure!(links(containerd).is_empty() && state.places().is_empty(), "{}", step());
+            let files = containerd.run(&above.to_string(), &["/bin/busybox", "ls", "/heavy"])?.stdout;
+            ensure!(files.lines().count() == 400, "{}: {} files", step(), files.lines().count());
+            containerd.remove_image(&above.to_string())?;
+            containerd.sync_gc()?;
+            if !killed {
+                return Ok(());
+            }
+            delay += Duration::from_millis(25);
+        }
     })
     .unwrap();
 }

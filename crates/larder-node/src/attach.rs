@@ -159,18 +159,13 @@ async fn attach_staged(
     let lease = node.containerd.create_lease(&state.owner(), SystemTime::now() + LEASE_LIFE).await?;
     let attached = match Session::open(node, &lease, state, staged, pin).await {
         Ok(mut session) => {
-            let images = session.attach(&images).await;
-            Ok((images, session.has_renamed()))
+            let attached = session.attach(&images).await;
+            heal::drop_orphans(node, &session.repositories_to_tidy(&images)).await.map(|()| attached)
         }
         Err(error) => Err(error),
     };
-    let orphaned = match &attached {
-        Ok((_, true)) => heal::drop_orphans(node).await,
-        _ => Ok(()),
-    };
     let dropped = node.containerd.drop_lease(&lease.id).await;
-    let (images, _) = attached?;
-    orphaned?;
+    let images = attached?;
     dropped?;
     Ok(images)
 }

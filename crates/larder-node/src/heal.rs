@@ -112,9 +112,15 @@ async fn withdraw_disk(node: &Node, disk: Digest, force: bool) -> Result<Vec<Str
     Ok(records)
 }
 
-/// Removes the digest records that went with a name which points elsewhere now.
-pub(crate) async fn drop_orphans(node: &Node) -> Result<(), ContainerdError> {
-    for record in orphans(&seen::look(&node.containerd).await?) {
+/// Removes the digest records of `repositories` that went with a name which points elsewhere now.
+pub(crate) async fn drop_orphans(
+    node: &Node,
+    repositories: &BTreeSet<String>,
+) -> Result<(), ContainerdError> {
+    if repositories.is_empty() {
+        return Ok(());
+    }
+    for record in orphans(&seen::look(&node.containerd).await?, repositories) {
         node.containerd.delete_image(&record).await?;
     }
     Ok(())

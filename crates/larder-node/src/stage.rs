@@ -109,12 +109,20 @@ pub(crate) enum Place {
 
 /// Reads what a disk holds where it is, without mounting it: what is damaged or foreign is found out before anything changes.
 pub(crate) fn read_source(source: &DiskSource) -> Result<CacheDisk, StageError> {
-    let path = source.path();
-    let read = match source {
-        DiskSource::Device(device) => CacheDisk::open(device),
-        DiskSource::Directory(_) | DiskSource::Tree(_) => CacheDisk::read(&path),
-    };
-    read.map_err(|error| StageError::Layout { path: source.name().to_owned(), source: error.into() })
+    match source {
+        DiskSource::Device(device) => CacheDisk::open(device).map_err(layout(device)),
+        DiskSource::Directory(directory) => read(directory),
+        DiskSource::Tree(tree) => Ok(tree.disk()),
+    }
+}
+
+fn read(root: &Path) -> Result<CacheDisk, StageError> {
+    CacheDisk::read(root).map_err(layout(root))
+}
+
+fn layout(path: &Path) -> impl FnOnce(LayoutError) -> StageError {
+    let path = path.to_owned();
+    move |source| StageError::Layout { path, source: source.into() }
 }
 
 /// Says what is at `place`, which is the place of `disk`. Another disk there is an error.

@@ -59,6 +59,11 @@ fn wanted_records(image: &Image, disk: Digest, pin: bool) -> Vec<Record> {
     records
 }
 
+/// The names of all records of an image.
+pub(super) fn names(image: &Image) -> Vec<String> {
+    wanted_records(image, Digest::of(b""), false).into_iter().map(|record| record.name).collect()
+}
+
 /// What to do so that all records of `image` are there. A record of somebody else that points to the same is left to them.
 pub(super) fn plan(
     image: &Image,

@@ -35,8 +35,6 @@ pub(super) struct Session<'a> {
     present: BTreeSet<String>,
     records: BTreeMap<String, ImageRecord>,
     pin: bool,
-    /// Whether a name points elsewhere now.
-    renamed: bool,
 }
 
 impl<'a> Session<'a> {
@@ -61,13 +59,20 @@ impl<'a> Session<'a> {
             snapshots: snapshots.into_iter().map(|snapshot| (snapshot.name.clone(), snapshot)).collect(),
             records: records.into_iter().map(|record| (record.name.clone(), record)).collect(),
             pin,
-            renamed: false,
         })
     }
 
-    /// Whether a name that pointed to an earlier image points to this disk's now.
-    pub(super) fn has_renamed(&self) -> bool {
-        self.renamed
+    /// The repositories of `images` in which there is a digest that goes with no image of this disk: its name points elsewhere
+    /// now, or it is another disk's.
+    pub(super) fn repositories_to_tidy(&self, images: &[&Image]) -> BTreeSet<String> {
+        let known: BTreeSet<String> = self.staged.disk.images.iter().flat_map(records::names).collect();
+        let repositories: BTreeSet<_> = images.iter().map(|image| image.reference.name()).collect();
+        let digests = self.records.values().filter(|record| {
+            record.labels.get(labels::AS).is_some_and(|value| value == labels::AS_DIGEST)
+                && !known.contains(&record.name)
+        });
+        let of = digests.filter_map(|record| Some(record.name.rsplit_once('@')?.0.to_owned()));
+        of.filter(|repository| repositories.contains(repository)).collect()
     }
 
     /// Attaches the images in their order; a failure of one does not keep the others.
@@ -170,8 +175,6 @@ impl<'a> Session<'a> {
                     record
                 }
                 Step::Update(record) => {
-                    let earlier = self.records.get(&record.name).map(|found| found.target.as_str());
-                    self.renamed |= earlier != Some(&*record.target.digest.to_string());
                     self.containerd.update_image(&record.name, &record.target, record.labels.clone()).await?;
                     record
                 }

@@ -208,16 +208,18 @@ pub(crate) fn users_of(seen: &Seen, layers: &BTreeSet<String>) -> BTreeSet<Use> 
     others.map(|user| user.r#use).collect()
 }
 
-/// Digest records that went with a name which points elsewhere now, and CRI's records of what only they keep.
-pub(crate) fn orphans(seen: &Seen) -> BTreeSet<String> {
+/// Digest records of `repositories` that went with a name which points elsewhere now; before them, for only they lead to these,
+/// CRI's records of what only they keep.
+pub(crate) fn orphans(seen: &Seen, repositories: &BTreeSet<String>) -> Vec<String> {
+    let is_meant = |name: &str| name.rsplit_once('@').is_some_and(|(of, _)| repositories.contains(of));
     let orphaned: Vec<_> = attached_images(seen)
         .into_iter()
         .filter(|image| image.record.labels.get(labels::AS).is_some_and(|value| value == labels::AS_DIGEST))
+        .filter(|image| is_meant(&image.record.name))
         .collect();
-    let mut records: BTreeSet<_> = orphaned.iter().map(|image| image.record.name.clone()).collect();
-    let ids: Vec<_> = orphaned.iter().flat_map(|image| id_records(seen, image, &records)).collect();
-    records.extend(ids);
-    records
+    let records: BTreeSet<_> = orphaned.iter().map(|image| image.record.name.clone()).collect();
+    let ids: BTreeSet<_> = orphaned.iter().flat_map(|image| id_records(seen, image, &records)).collect();
+    ids.into_iter().chain(records).collect()
 }
 
 /// CRI's own record of the image, unless another record that stays is of the same image.

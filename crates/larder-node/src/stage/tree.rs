@@ -7,14 +7,19 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use larder_disk::CacheDisk;
 use rustix::fs::CWD;
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::{StageError, failed, read};
 
 /// A copy of a mount that is not yet mounted anywhere.
 #[derive(Clone, Debug)]
 pub struct DiskTree {
     name: PathBuf,
+    /// Read where it came from: what is not mounted has no path of its own.
+    disk: Arc<CacheDisk>,
     tree: Arc<OwnedFd>,
 }
 
@@ -28,16 +33,21 @@ impl PartialEq for DiskTree {
 impl Eq for DiskTree {}
 
 impl DiskTree {
-    /// Copies the mount of `directory` in this process's mount namespace.
-    pub fn copy(directory: &Path) -> io::Result<Self> {
+    /// Reads the disk in `directory` and copies its mount, in this process's mount namespace.
+    pub fn copy(directory: &Path) -> Result<Self, StageError> {
+        let disk = read(directory)?;
         let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let tree = open_tree(CWD, directory, flags)?;
-        Ok(Self { name: directory.to_owned(), tree: Arc::new(tree) })
+        let tree = open_tree(CWD, directory, flags).map_err(failed("copy the mount of", directory))?;
+        Ok(Self { name: directory.to_owned(), disk: Arc::new(disk), tree: Arc::new(tree) })
     }
 
-    /// Where it can be read before it is mounted; the last dot makes a directory of the kernel's link.
+    /// Its root, through the kernel's own link.
     pub(super) fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/.", self.tree.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.tree.as_raw_fd()))
+    }
+
+    pub(super) fn disk(&self) -> CacheDisk {
+        (*self.disk).clone()
     }
 
     pub(super) fn name(&self) -> &Path {

@@ -67,11 +67,8 @@ fn enter(namespace: Option<&Path>, disks: &[PathBuf]) -> anyhow::Result<Vec<Disk
     let Some(namespace) = namespace else {
         return Ok(disks.iter().map(|disk| DiskSource::at(disk)).collect::<Result<_, _>>()?);
     };
-    let take = |disk: &PathBuf| {
-        let tree = disk.is_dir().then(|| DiskTree::copy(disk)).transpose();
-        tree.with_context(|| format!("cannot copy the mount of {}", disk.display()))
-    };
-    let trees: Vec<Option<DiskTree>> = disks.iter().map(take).collect::<anyhow::Result<_>>()?;
+    let take = |disk: &PathBuf| disk.is_dir().then(|| DiskTree::copy(disk)).transpose();
+    let trees: Vec<Option<DiskTree>> = disks.iter().map(take).collect::<Result<_, _>>()?;
     let entered = larder_node::enter_mount_namespace(namespace);
     entered.with_context(|| format!("cannot enter the mount namespace {}", namespace.display()))?;
     let source = |(tree, disk): (Option<DiskTree>, &PathBuf)| {

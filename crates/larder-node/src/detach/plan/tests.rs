@@ -258,3 +258,18 @@ fn another_disks_images_stay() {
     assert_eq!(released(&plan(&node.0, &this)), [("a:1", 4, 1)]);
     assert_eq!(plan(&Seen::default(), &this), Plan::default());
 }
+
+#[test]
+fn a_digest_whose_name_points_elsewhere_is_an_orphan_in_its_repository_only() {
+    let a = image("a:1", &["x"]);
+    let node = Fixture::default().attached("a:1", &["x"]).attached("a:2", &["y"]).without("a:1");
+    let mut digests =
+        [a.target(), &a.manifest].map(|blob| a.reference.at(blob.descriptor.digest).to_string());
+    digests.sort();
+    let [first, second] = digests;
+    let wanted = [a.config.descriptor.digest.to_string(), first, second];
+    assert_eq!(orphans(&node.0, &[a.reference.name()].into()), wanted);
+    assert!(orphans(&node.0, &["docker.io/library/b".to_owned()].into()).is_empty());
+    let whole = Fixture::default().attached("a:1", &["x"]);
+    assert!(orphans(&whole.0, &[a.reference.name()].into()).is_empty());
+}
