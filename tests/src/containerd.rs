@@ -8,7 +8,7 @@ mod user_namespace;
 mod version;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -50,11 +50,20 @@ pub struct Containerd {
 impl Containerd {
     /// Starts an empty one, and returns once it answers CRI calls.
     pub fn start(version: Version) -> Result<Self> {
+        Self::start_in(Workdir::new()?, version, &runc()?)
+    }
+
+    /// The same for pods with mapped users, by [`Self::start_container_with_mapped_users`].
+    pub fn start_for_mapped_users(version: Version) -> Result<Self> {
+        let dir = Workdir::new()?;
+        let runc = user_namespace::prepare(dir.path(), &runc()?)?;
+        Self::start_in(dir, version, &runc)
+    }
+
+    fn start_in(dir: Workdir, version: Version, runc: &Path) -> Result<Self> {
         crate::require_root()?;
         let package = version.package()?;
-        let runc = Suite::Bookworm.package("runc")?.file("usr/sbin/runc")?;
-        let dir = Workdir::new()?;
-        fs::write(dir.join("config.toml"), config::toml(dir.path(), &runc))
+        fs::write(dir.join("config.toml"), config::toml(dir.path(), runc))
             .context("write containerd's configuration")?;
         let cri = Cri::new(wait(channel(dir.join("containerd.sock"))), &dir);
         let mut containerd = Self { daemon: None, package, cri, dir };
@@ -130,6 +139,10 @@ impl Containerd {
         fs::remove_file(archive).context("remove the pause image's archive")?;
         self.cri.image_seen(PAUSE)
     }
+}
+
+fn runc() -> Result<PathBuf> {
+    Suite::Bookworm.package("runc")?.file("usr/sbin/runc")
 }
 
 /// Runs `test` with a new containerd of every version, all at once; an error says which one it is about.

@@ -9,35 +9,48 @@ use std::task::{Context, Poll};
 
 use futures_util::stream;
 use larder_node::{AttachOptions, DiskSource, NodeOptions, attach, status};
+use larder_proto::cri::{VersionRequest, VersionResponse};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::body::Body;
-use tonic::codegen::{Service, http};
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::{Grpc, UnaryService};
 use tonic::transport::Server;
+use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
 
 /// Answers CRI's `Version`, and knows no service of containerd's.
 #[derive(Clone, Copy)]
 struct Runtime(&'static str);
 
+impl UnaryService<VersionRequest> for Runtime {
+    type Response = VersionResponse;
+    type Future = Ready<Result<Response<VersionResponse>, Status>>;
+
+    fn call(&mut self, _: Request<VersionRequest>) -> Self::Future {
+        ready(Ok(Response::new(VersionResponse {
+            runtime_name: self.0.to_owned(),
+            ..VersionResponse::default()
+        })))
+    }
+}
+
 impl Service<http::Request<Body>> for Runtime {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
+    type Future = BoxFuture<Self::Response, Infallible>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    /// One message of one field: `runtime_name` is the second string of `VersionResponse`.
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let answer = http::Response::builder().header("content-type", "application/grpc");
-        if request.uri().path() != "/runtime.v1.RuntimeService/Version" {
-            let unimplemented = answer.header("grpc-status", "12");
-            return ready(Ok(unimplemented.body(Body::empty()).unwrap()));
-        }
-        let length = |text: &str| char::from(u8::try_from(text.len()).unwrap());
-        let message = format!("\x12{}{}", length(self.0), self.0);
-        let frame = format!("\0\0\0\0{}{message}", length(&message));
-        ready(Ok(answer.body(Body::new(frame)).unwrap()))
+        let runtime = *self;
+        Box::pin(async move {
+            if request.uri().path() != "/runtime.v1.RuntimeService/Version" {
+                return Ok(Status::unimplemented("").into_http());
+            }
+            Ok(Grpc::new(ProstCodec::default()).unary(runtime, request).await)
+        })
     }
 }
 

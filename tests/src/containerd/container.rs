@@ -63,7 +63,6 @@ impl Containerd {
 
     /// The same in a pod whose users are mapped, as `hostUsers: false` asks for.
     pub fn start_container_with_mapped_users(&self, name: &str, argv: &[&str]) -> Result<Container> {
-        user_namespace::no_network(self.dir.path())?;
         wait(start(&self.cri, name, argv, user_namespace::options()))
             .with_context(|| format!("start a container of {name} in a user namespace"))
     }

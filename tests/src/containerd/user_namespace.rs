@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use larder_proto::cri::{IdMapping, NamespaceMode, NamespaceOption, UserNamespace};
@@ -24,18 +24,31 @@ esac
 "#;
 const NETWORK: &str = r#"{"cniVersion":"0.3.1","name":"none","plugins":[{"type":"none"}]}"#;
 
-/// Puts the plugin where the containerd in `dir` looks for it, also as the one for the loopback interface.
-pub(super) fn no_network(dir: &Path) -> Result<()> {
+/// Debian's runc, of which 1.1.5 starts here, knows no idmapped mounts, and containerd 2.x asks. They are for volumes and the
+/// files that the kubelet puts into a container; its root is mounted by containerd, and that is what tests look at.
+const RUNC: &str = r#"#!/bin/sh
+[ "$1" = features ] || exec RUNC "$@"
+RUNC features | sed 's/"linux": {/"linux": {"mountExtensions": {"idmap": {"enabled": true}},/'
+"#;
+
+/// Puts the plugin where the containerd in `dir` looks for it, also as the one for the loopback interface; returns its runc.
+pub(super) fn prepare(dir: &Path, runc: &Path) -> Result<PathBuf> {
     let (bin, config) = (dir.join("cni/bin"), dir.join("cni/net.d"));
     for directory in [&bin, &config] {
         fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
     }
     for name in ["none", "loopback"] {
-        let plugin = bin.join(name);
-        fs::write(&plugin, PLUGIN).with_context(|| format!("write {}", plugin.display()))?;
-        fs::set_permissions(&plugin, fs::Permissions::from_mode(0o755))?;
+        program(&bin.join(name), PLUGIN)?;
     }
-    fs::write(config.join("10-none.conflist"), NETWORK).context("write the network's configuration")
+    fs::write(config.join("10-none.conflist"), NETWORK).context("write the network's configuration")?;
+    let wrapper = dir.join("runc");
+    program(&wrapper, &RUNC.replace("RUNC", &runc.display().to_string()))?;
+    Ok(wrapper)
+}
+
+fn program(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).context("make it a program")
 }
 
 /// What the kubelet asks for.

@@ -19,7 +19,7 @@ impl Node {
 
 fn limits(version: &str) -> Vec<String> {
     let user_namespaces = format!(
-        "containerd {version} shows wrong owners on attached layers to pods with `hostUsers: false`: keep those away from this node"
+        "containerd {version} shows wrong owners on attached layers to pods with `hostUsers: false`, which may not even start: keep those away from this node"
     );
     idmaps_snapshots(version).then_some(user_namespaces).into_iter().collect()
 }

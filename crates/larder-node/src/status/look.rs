@@ -12,6 +12,7 @@ use super::StatusError;
 use super::judge::Subject;
 use super::judge::subjects;
 use super::report::{DiskFault, DiskStatus};
+use crate::attach::record_name;
 use crate::blocking::blocking;
 use crate::causes::with_causes;
 use crate::containerd::{ContainerdError, Snapshot};
@@ -83,13 +84,21 @@ async fn records(node: &Node) -> Result<(Vec<SeenImage>, BTreeMap<String, Snapsh
     Ok((images, snapshots.into_iter().map(by_name).collect()))
 }
 
+/// The disks that are to be there, each with the images that are wanted from it.
 fn look_at_disks(state: &StateDir) -> Result<Vec<SeenDisk>, StatusError> {
+    let records = state.records()?.into_iter().filter(|record| !record.leaving);
+    let wanted: BTreeMap<Digest, BTreeSet<String>> =
+        records.map(|record| (record.disk, record.images)).collect();
+    let known: BTreeSet<Digest> = state.known_disks()?.into_iter().chain(wanted.keys().copied()).collect();
     let seen = |id| {
         let place = state.place(id);
-        let content = look_at_disk(id, &place)?;
+        let mut content = look_at_disk(id, &place)?;
+        if let (Ok(disk), Some(names)) = (&mut content, wanted.get(&id)) {
+            disk.images.retain(|image| names.contains(&record_name(&image.reference)));
+        }
         Ok(SeenDisk { id, place, content, hydration: read_hydration(state, id)? })
     };
-    state.known_disks()?.into_iter().map(seen).collect()
+    known.into_iter().map(seen).collect()
 }
 
 /// A disk that is of no use is a finding, not an error.
