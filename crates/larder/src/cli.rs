@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod build;
+mod deploy;
 mod disk;
 mod duration;
 mod node;
@@ -9,6 +10,9 @@ mod registry;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
+pub(crate) use deploy::{
+    DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Provider,
+};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
 pub(crate) use registry::RegistryArgs;
@@ -39,6 +43,9 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
+    /// Print what makes a cluster or a machine do this by itself: Kubernetes manifests, systemd units
+    #[command(subcommand)]
+    Deploy(DeployArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -2,6 +2,7 @@
 
 mod build;
 mod completion;
+mod deploy;
 mod disk;
 mod node;
 mod registry;
@@ -26,6 +27,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Diff(args) => disk::diff(args),
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
+        Command::Deploy(args) => deploy::run(args),
         Command::Completion(args) => completion::run(&args),
     }
 }
