@@ -7,12 +7,14 @@ mod entry;
 mod header;
 mod layer;
 mod layout;
+mod product;
 mod samples;
 mod torture;
 
 pub use deb::package_entries;
 pub use entry::{Dialect, Entry};
 pub use layer::{Compression, Layer, LayerBuilder};
+pub use product::product;
 pub use samples::{busybox, deep};
 pub use torture::torture;
 
@@ -102,6 +104,16 @@ impl ImageBuilder {
     /// Sets the default arguments, or the program where there is no entrypoint.
     pub fn cmd(self, argv: &[&str]) -> Self {
         self.set("Cmd", json!(argv))
+    }
+
+    /// Sets the user, and group, that a container's program runs as: `UID[:GID]`.
+    pub fn user(self, user: &str) -> Self {
+        self.set("User", json!(user))
+    }
+
+    /// Sets labels.
+    pub fn labels(self, labels: &[(&str, &str)]) -> Self {
+        self.set("Labels", json!(labels.iter().copied().collect::<BTreeMap<_, _>>()))
     }
 
     /// The image.

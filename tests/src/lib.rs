@@ -6,11 +6,13 @@ pub mod cache;
 pub mod containerd;
 pub mod debian;
 pub mod image;
+pub mod kubernetes_schema;
 pub mod larder;
 pub mod loopdev;
 pub mod process;
 pub mod proxy;
 pub mod registry;
+pub mod systemd;
 pub mod tree;
 pub mod workdir;
 

@@ -1,5 +1,14 @@
 //! `larder deploy`: what was typed becomes a request, and what that makes is printed.
 
+#[cfg(test)]
+mod checks;
+#[cfg(test)]
+mod facts;
+#[cfg(test)]
+mod rules;
+#[cfg(test)]
+mod variants;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -28,34 +37,8 @@ pub(super) fn run(args: DeployArgs) -> anyhow::Result<Exit> {
 }
 
 fn prefetcher(args: DeployPrefetcherArgs) -> anyhow::Result<Exit> {
-    let DeployPrefetcherArgs {
-        mut instance, version_argument, flavor_argument, secret, collect_metrics, ..
-    } = args;
-    instance.version = instance.version.or(version_argument);
-    instance.k8s_flavor = instance.k8s_flavor.or(flavor_argument);
-    if collect_metrics && !instance.name.suits_service() {
-        return Err(usage(format_args!(
-            "{:?} begins with a digit, and no service may",
-            instance.name.to_string()
-        )));
-    }
-    let labelled = instance.namespace.is_some();
-    let list = args.image_list.as_deref().map(read_list).transpose()?;
-    let of = InstanceRequest::new(instance, args.max_unavailable)?;
-    let request = Prefetcher {
-        instance: of.instance,
-        image: of.image,
-        flavor: of.flavor,
-        secret,
-        credentials: match args.use_kubelet_image_credential_integration {
-            Provider::Nobody => Credentials::None,
-            Provider::Gke => Credentials::Gke,
-        },
-        metrics: if collect_metrics { Metrics::Collected(args.metrics_service_type) } else { Metrics::Off },
-        list,
-        placement: of.placement,
-    };
-    if !labelled {
+    let request = prefetcher_request(args)?;
+    if request.instance.namespace.is_none() {
         printer::talk("without --namespace nodes are not labelled: the right to do so needs one");
     }
     if request.list.as_ref().is_some_and(|list| list.text().len() > MAX_CLIENT_SIDE) {
@@ -66,12 +49,37 @@ fn prefetcher(args: DeployPrefetcherArgs) -> anyhow::Result<Exit> {
     print(&request.objects())
 }
 
+fn prefetcher_request(args: DeployPrefetcherArgs) -> anyhow::Result<Prefetcher> {
+    let DeployPrefetcherArgs {
+        mut instance, version_argument, flavor_argument, secret, collect_metrics, ..
+    } = args;
+    instance.version = instance.version.or(version_argument);
+    instance.k8s_flavor = instance.k8s_flavor.or(flavor_argument);
+    if collect_metrics && !instance.name.suits_service() {
+        let name = instance.name.to_string();
+        return Err(usage(format_args!("{name:?} begins with a digit, and no service may")));
+    }
+    let list = args.image_list.as_deref().map(read_list).transpose()?;
+    let InstanceRequest { instance, image, flavor, placement } =
+        InstanceRequest::new(instance, args.max_unavailable)?;
+    let credentials = match args.use_kubelet_image_credential_integration {
+        Provider::Nobody => Credentials::None,
+        Provider::Gke => Credentials::Gke,
+    };
+    let metrics = if collect_metrics { Metrics::Collected(args.metrics_service_type) } else { Metrics::Off };
+    Ok(Prefetcher { instance, image, flavor, secret, credentials, metrics, list, placement })
+}
+
 fn attach(args: DeployAttachArgs) -> anyhow::Result<Exit> {
+    print(&attach_request(args)?.objects())
+}
+
+fn attach_request(args: DeployAttachArgs) -> anyhow::Result<Attach> {
     let DeployAttachArgs { instance, claim, max_unavailable } = args;
     let claim = claim.map_or_else(|| instance.name.to_string().parse(), Ok)?;
     let InstanceRequest { instance, image, flavor, placement } =
         InstanceRequest::new(instance, max_unavailable)?;
-    print(&Attach { instance, image, flavor, claim, placement }.objects())
+    Ok(Attach { instance, image, flavor, claim, placement })
 }
 
 fn systemd(args: DeploySystemdArgs) -> anyhow::Result<Exit> {

@@ -32,8 +32,9 @@ pub(super) fn account(instance: &Instance, component: Component) -> Object {
 pub(super) fn node_labeler(instance: &Instance, namespace: &Label, component: Component) -> [Object; 2] {
     let name = format!("{namespace}:{}:node-labeler", instance.name);
     let metadata = instance.unplaced(name.clone(), component);
-    let rule = rule("", "nodes", &["get", "patch"], None);
-    let role = ClusterRole { metadata: metadata.clone(), rules: Some(vec![rule]), ..ClusterRole::default() };
+    let labelling = rule("", "nodes", &["get", "patch"], None);
+    let role =
+        ClusterRole { metadata: metadata.clone(), rules: Some(vec![labelling]), ..ClusterRole::default() };
     let subject = Subject { namespace: Some(namespace.to_string()), ..subject(instance) };
     let binding = ClusterRoleBinding {
         metadata,
@@ -48,8 +49,8 @@ pub(super) fn constraint_user(instance: &Instance, component: Component) -> [Obj
     let name = instance.named("-privileged-scc");
     let metadata = instance.namespaced(name.clone(), component);
     let group = "security.openshift.io";
-    let rule = rule(group, "securitycontextconstraints", &["use"], Some(CONSTRAINT));
-    let role = Role { metadata: metadata.clone(), rules: Some(vec![rule]) };
+    let using = rule(group, "securitycontextconstraints", &["use"], Some(CONSTRAINT));
+    let role = Role { metadata: metadata.clone(), rules: Some(vec![using]) };
     let subjects = Some(vec![subject(instance)]);
     let binding = RoleBinding { metadata, role_ref: role_ref("Role", name), subjects };
     [Object::Role(role), Object::RoleBinding(binding)]

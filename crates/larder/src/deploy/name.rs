@@ -64,19 +64,17 @@ impl FromStr for ObjectName {
 
     fn from_str(text: &str) -> Result<Self, NameError> {
         fits(text, MAX_SUBDOMAIN)?;
-        match text.split('.').all(is_label) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(NameError::Character(text.to_owned(), "dashes and dots")),
+        if text.split('.').all(is_label) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::Character(text.to_owned(), "dashes and dots"))
         }
     }
 }
 
 fn label(text: &str, max: usize) -> Result<String, NameError> {
     fits(text, max)?;
-    match is_label(text) {
-        true => Ok(text.to_owned()),
-        false => Err(NameError::Character(text.to_owned(), "dashes")),
-    }
+    if is_label(text) { Ok(text.to_owned()) } else { Err(NameError::Character(text.to_owned(), "dashes")) }
 }
 
 fn fits(text: &str, max: usize) -> Result<(), NameError> {

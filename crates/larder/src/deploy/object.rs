@@ -22,7 +22,7 @@ pub(crate) enum Object {
     /// An image list.
     ConfigMap(ConfigMap),
     /// A way to pods.
-    Service(Service),
+    Service(Box<Service>),
     /// A pod somewhere.
     Deployment(Box<Deployment>),
     /// A pod on each node.

@@ -117,9 +117,10 @@ impl FromStr for ServiceName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.' | '@');
         let stem = text.strip_suffix(".service").unwrap_or_default();
-        match !stem.is_empty() && text.len() <= MAX_NAME && stem.chars().all(allowed) {
-            true => Ok(Self(text.to_owned())),
-            false => Err(UnitError::Service(text.to_owned())),
+        if !stem.is_empty() && text.len() <= MAX_NAME && stem.chars().all(allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(UnitError::Service(text.to_owned()))
         }
     }
 }
@@ -129,9 +130,10 @@ impl FromStr for ProgramPath {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '_' | '+' | '-');
-        match text.starts_with('/') && !text.ends_with('/') && text.chars().all(allowed) {
-            true => Ok(Self(Path::new(text).to_owned())),
-            false => Err(UnitError::Program(text.to_owned())),
+        if text.starts_with('/') && !text.ends_with('/') && text.chars().all(allowed) {
+            Ok(Self(Path::new(text).to_owned()))
+        } else {
+            Err(UnitError::Program(text.to_owned()))
         }
     }
 }

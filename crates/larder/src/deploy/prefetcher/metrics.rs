@@ -117,7 +117,7 @@ fn service(instance: &Instance, name: String, reach: ServiceType, port: &str, nu
         ..ServiceSpec::default()
     };
     let metadata = instance.namespaced(name, Component::Metrics);
-    Object::Service(Service { metadata, spec: Some(spec), status: None })
+    Object::Service(Box::new(Service { metadata, spec: Some(spec), status: None }))
 }
 
 fn port(name: &str, number: i32) -> ContainerPort {
