@@ -14,7 +14,7 @@ mod torture;
 pub use deb::package_entries;
 pub use entry::{Dialect, Entry};
 pub use layer::{Compression, Layer, LayerBuilder};
-pub use product::product;
+pub use product::{product, product_suite};
 pub use samples::{busybox, deep};
 pub use torture::torture;
 

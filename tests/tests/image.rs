@@ -1,33 +1,40 @@
 //! Larder's own image, run by a real containerd.
 
-#![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
-
 use larder_tests::containerd::{Containerd, Version};
-use larder_tests::image::product;
+use larder_tests::debian::Suite;
+use larder_tests::image::{product, product_suite};
 use larder_tests::larder::binary;
 use larder_tests::registry::Registry;
 
 #[test]
-fn larders_own_image_has_the_same_bytes_each_time_and_runs() {
+fn larders_own_image_runs_on_its_suite_and_later_ones() {
     let binary = binary().unwrap();
-    let image = product(&binary, "0.0.0-test").unwrap();
-    assert_eq!(image.digest(), product(&binary, "0.0.0-test").unwrap().digest());
-    assert_ne!(image.digest(), product(&binary, "0.0.1-test").unwrap().digest());
-
     let registry = Registry::start().unwrap();
-    let name = registry.push(&image, "larder:test").unwrap();
     let containerd = Containerd::start(Version::V2_1).unwrap();
-    containerd.pull(&name).unwrap();
-    let version = format!("larder {}\n", env!("CARGO_PKG_VERSION"));
-    for argv in [&["larder", "--version"][..], &["/usr/local/bin/larder", "--version"]] {
-        let ran = containerd.run(&name.to_string(), argv).unwrap();
-        assert_eq!((ran.exit_code, ran.stdout.as_str(), ran.stderr.as_str()), (0, version.as_str(), ""));
+    let own = product_suite().unwrap();
+    for suite in [Suite::Bookworm, Suite::Trixie, Suite::Forky].into_iter().filter(|suite| *suite >= own) {
+        let image = product(&binary, suite, "0.0.0-test").unwrap();
+        let name = registry.push(&image, &format!("larder:{suite}")).unwrap();
+        containerd.pull(&name).unwrap();
+        let run = |argv: &[&str]| containerd.run(&name.to_string(), argv).unwrap();
+        let version = run(&["larder", "--version"]);
+        let expected = format!("larder {}\n", env!("CARGO_PKG_VERSION"));
+        let seen = (version.exit_code, version.stdout.as_str(), version.stderr.as_str());
+        assert_eq!(seen, (0, expected.as_str(), ""), "{suite}");
+        // The image's own command.
+        let bare = run(&[]);
+        assert!(bare.exit_code == 2 && bare.stderr.contains("Usage: larder"), "{suite}: {bare:?}");
+        for link in ["image-prefetcher", "gke-image-cache-builder"] {
+            let ran = run(&[link, "--version"]);
+            assert_eq!(ran.exit_code, 0, "{suite}: {link}: {}", ran.stderr);
+        }
     }
-    // The image's own command, and its links.
-    let own = containerd.run(&name.to_string(), &[]).unwrap();
-    assert!(own.exit_code == 2 && own.stderr.contains("Usage: larder"), "{own:?}");
-    for link in ["image-prefetcher", "gke-image-cache-builder"] {
-        let ran = containerd.run(&name.to_string(), &[link, "--version"]).unwrap();
-        assert_eq!(ran.exit_code, 0, "{link}: {}", ran.stderr);
-    }
+}
+
+#[test]
+fn larders_own_image_has_the_same_bytes_each_time() {
+    let binary = binary().unwrap();
+    let digest = |version: &str| product(&binary, product_suite().unwrap(), version).unwrap().digest();
+    assert_eq!(digest("0.0.0-test"), digest("0.0.0-test"));
+    assert_ne!(digest("0.0.0-test"), digest("0.0.1-test"));
 }

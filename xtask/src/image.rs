@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use larder_tests::image::product;
+use larder_tests::image::{product, product_suite};
 
 use crate::say;
 
@@ -24,7 +24,7 @@ pub(crate) struct ImageArgs {
 
 pub(crate) fn run(args: &ImageArgs) -> Result<()> {
     let binary = args.binary.clone().map_or_else(build, Ok)?;
-    let image = product(&binary, env!("CARGO_PKG_VERSION"))?;
+    let image = product(&binary, product_suite()?, env!("CARGO_PKG_VERSION"))?;
     image.write_layout(&args.output, &args.tag)?;
     say(format_args!("{} {} {}", args.output.display(), args.tag, image.digest()));
     Ok(())

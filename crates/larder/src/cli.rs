@@ -43,7 +43,7 @@ pub(crate) enum Command {
     Attach(AttachArgs),
     /// Take attached images away from containerd, unless they are in use
     Detach(DetachArgs),
-    /// Print what makes a cluster or a machine do this by itself: Kubernetes manifests, systemd units
+    /// Print manifests that make a cluster do this by itself, or a machine's systemd units
     #[command(subcommand)]
     Deploy(DeployArgs),
     /// Print a shell's completion script

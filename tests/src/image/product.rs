@@ -19,17 +19,18 @@ const USER: &str = "65532:65532";
 const PASSWD: &str =
     "root:x:0:0:root:/root:/sbin/nologin\nlarder:x:65532:65532:larder:/nonexistent:/sbin/nologin\n";
 const GROUP: &str = "root:x:0:\nlarder:x:65532:\n";
-const LOADER: &str = "lib64/ld-linux-x86-64.so.2";
+const DESCRIPTION: &str = "Keeps container images in stock on every Kubernetes node";
 const LIBRARIES: [&str; 2] = ["libc6", "libgcc-s1"];
+/// Before and after Debian moved all below `/usr`.
+const LIBRARY_PLACES: [&str; 2] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
+const LOADER: &str = "ld-linux-x86-64.so.2";
 const AUTHORITIES: &str = "usr/share/ca-certificates/mozilla";
 
-/// The image of `binary`, which is of `version`: the same program and packages give the same bytes.
-pub fn product(binary: &Path, version: &str) -> Result<Image> {
-    let suite = base_suite(&fs::read_to_string("/etc/os-release").unwrap_or_default());
+/// The image of `binary`, which is of `version`, on the libraries of `suite`: the same program and packages give the same bytes.
+pub fn product(binary: &Path, suite: Suite, version: &str) -> Result<Image> {
     let libraries = suite.packages(&LIBRARIES)?;
-    starts(binary, &libraries).with_context(|| {
-        format!("{} does not start with the libraries of Debian {suite}: build it there", binary.display())
-    })?;
+    starts(binary, &libraries)
+        .with_context(|| format!("{} does not start on Debian {suite}: build it there", binary.display()))?;
     let base = base(&libraries, &suite.package("ca-certificates")?)?;
     let image = ImageBuilder::default()
         .layer(&base)
@@ -39,40 +40,37 @@ pub fn product(binary: &Path, version: &str) -> Result<Image> {
         .user(USER)
         .labels(&[
             ("org.opencontainers.image.title", "Larder"),
-            (
-                "org.opencontainers.image.description",
-                "Keeps container images in stock on every Kubernetes node",
-            ),
+            ("org.opencontainers.image.description", DESCRIPTION),
             ("org.opencontainers.image.licenses", "Apache-2.0"),
             ("org.opencontainers.image.version", version),
         ]);
     Ok(image.build())
 }
 
-/// A program runs with the C library that it was built with, and with later ones: so the machine's own, where it is a Debian's.
-fn base_suite(os_release: &str) -> Suite {
+/// The suite for programs that were built here: they run with the C library that they were built with, and with later ones. On a
+/// machine that is no Debian, the oldest.
+pub fn product_suite() -> Result<Suite> {
+    Ok(suite_of(&fs::read_to_string("/etc/os-release").context("read /etc/os-release")?))
+}
+
+fn suite_of(os_release: &str) -> Suite {
     let codename = os_release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
     let suites = [Suite::Bookworm, Suite::Trixie, Suite::Forky];
     suites.into_iter().find(|suite| codename == Some(&suite.to_string())).unwrap_or(Suite::Bookworm)
 }
 
+/// Has the image's own C library load the program, here.
 fn starts(binary: &Path, libraries: &[Package]) -> Result<()> {
-    let mut path = Vec::new();
-    let mut loader = None;
-    for package in libraries {
-        for directory in ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"] {
-            path.push(package.root.join(directory).display().to_string());
-        }
-        let candidates = [
-            package.root.join("usr").join(LOADER),
-            package.root.join("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
-            package.root.join("usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"),
-        ];
-        loader = loader.or_else(|| candidates.into_iter().find(|path| path.is_file()));
-    }
-    let loader = loader.context("package libc6 has no program loader")?;
-    let said =
-        run(Command::new(loader).arg("--library-path").arg(path.join(":")).arg(binary).arg("--version"))?;
+    let directories =
+        libraries.iter().flat_map(|package| LIBRARY_PLACES.map(|place| package.root.join(place)));
+    let directories: Vec<_> = directories.filter(|directory| directory.is_dir()).collect();
+    let mut loaders =
+        directories.iter().map(|directory| directory.join(LOADER)).filter(|path| path.is_file());
+    let loader = loaders.next().context("package libc6 has no program loader")?;
+    let path: Vec<_> = directories.iter().map(|directory| directory.to_string_lossy()).collect();
+    let mut command = Command::new(loader);
+    command.arg("--library-path").arg(path.join(":")).arg(binary).arg("--version");
+    let said = run(&mut command)?;
     ensure!(said.starts_with("larder "), "it says {said:?} when asked for its version");
     Ok(())
 }
@@ -85,10 +83,17 @@ fn base(libraries: &[Package], authorities: &Package) -> Result<Layer> {
         .entry(Entry::file("etc/group", GROUP))
         .entry(Entry::file("etc/nsswitch.conf", "hosts: files dns\n"))
         .entry(Entry::file("etc/ssl/certs/ca-certificates.crt", bundle(authorities)?));
+    let mut entries = Vec::new();
     for package in libraries {
-        layer = layer.entries(package_entries(package)?.into_iter().filter(is_needed));
+        entries.extend(package_entries(package)?.into_iter().filter(is_needed));
     }
-    layer.build(Compression::Gzip)
+    // Where all is below /usr, the old names are links that belong to no library's package.
+    for name in ["lib", "lib64"] {
+        if !entries.iter().any(|entry| entry.path == name.as_bytes()) {
+            layer = layer.entry(Entry::symlink(name, format!("usr/{name}")));
+        }
+    }
+    layer.entries(entries).build(Compression::Gzip)
 }
 
 /// No documentation, locales or character sets: Larder and its plugins speak UTF-8.
@@ -127,8 +132,8 @@ mod tests {
 
     #[test]
     fn the_base_is_the_machines_own_release() {
-        assert_eq!(base_suite("ID=debian\nVERSION_CODENAME=trixie\n"), Suite::Trixie);
-        assert_eq!(base_suite("VERSION_CODENAME=noble\n"), Suite::Bookworm);
-        assert_eq!(base_suite(""), Suite::Bookworm);
+        assert_eq!(suite_of("ID=debian\nVERSION_CODENAME=trixie\n"), Suite::Trixie);
+        assert_eq!(suite_of("VERSION_CODENAME=noble\n"), Suite::Bookworm);
+        assert_eq!(suite_of(""), Suite::Bookworm);
     }
 }

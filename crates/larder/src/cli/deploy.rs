@@ -9,7 +9,7 @@ use crate::deploy::{
     ServiceName, ServiceType, Version, label,
 };
 
-/// Prints manifests for a purpose of their own, to be applied by kubectl, or units for a machine without Kubernetes' help.
+/// Prints manifests with a purpose of their own, for kubectl to apply; or units for systemd.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeployArgs {
     /// Manifests that pull an image list on every node
@@ -26,9 +26,10 @@ pub(crate) enum DeployArgs {
 /// daemonset NAME` succeeds once all images are on all nodes, and not before.
 #[derive(Args, Debug)]
 #[command(after_help = "\
+    For images.txt with an image a line:\n\
     larder deploy prefetcher my-images > manifest.yaml\n\
     kubectl create namespace prefetch-images\n\
-    kubectl create -n prefetch-images configmap my-images --from-file=\"images.txt=image-list.txt\"\n\
+    kubectl create -n prefetch-images configmap my-images --from-file=\"images.txt=images.txt\"\n\
     kubectl apply -n prefetch-images -f manifest.yaml\n\
     kubectl rollout -n prefetch-images status daemonset my-images --timeout 5m")]
 pub(crate) struct DeployPrefetcherArgs {
@@ -124,7 +125,7 @@ pub(crate) struct DeploySystemdArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Provider {
     /// Nobody's
-    #[value(name = "")]
+    #[value(name = "", hide = true)]
     Nobody,
     /// Google Kubernetes Engine's
     #[value(name = "GKE")]

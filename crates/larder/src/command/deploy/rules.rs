@@ -169,7 +169,7 @@ fn every_rule_about_pods_finds_what_breaks_it() {
             change(pod, |c| (c.startup_probe, c.ports) = (c.liveness_probe.clone(), None));
         }),
         ("no-read-only-root-fs", |pod| secure(pod, |context| context.read_only_root_filesystem = None)),
-        ("non-existent-service-account", |pod| pod.service_account_name = Some("x".to_owned())),
+        ("non-existent-service-account", |pod| pod.service_account_name = Some("other".to_owned())),
         ("privilege-escalation-container", |pod| {
             secure(pod, |context| context.allow_privilege_escalation = None);
         }),
