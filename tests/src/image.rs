@@ -9,6 +9,7 @@ mod layer;
 mod layout;
 mod lists;
 mod names;
+mod product;
 mod samples;
 mod torture;
 
@@ -16,6 +17,7 @@ pub use deb::package_entries;
 pub use entry::{Dialect, Entry};
 pub use layer::{Compression, Layer, LayerBuilder};
 pub use lists::{access_lists, acl};
+pub use product::{product, product_suite};
 pub use samples::{busybox, deep};
 pub use torture::torture;
 
@@ -105,6 +107,16 @@ impl ImageBuilder {
     /// Sets the default arguments, or the program where there is no entrypoint.
     pub fn cmd(self, argv: &[&str]) -> Self {
         self.set("Cmd", json!(argv))
+    }
+
+    /// Sets the user, and group, that a container's program runs as: `UID[:GID]`.
+    pub fn user(self, user: &str) -> Self {
+        self.set("User", json!(user))
+    }
+
+    /// Sets labels.
+    pub fn labels(self, labels: &[(&str, &str)]) -> Self {
+        self.set("Labels", json!(labels.iter().copied().collect::<BTreeMap<_, _>>()))
     }
 
     /// The image.

@@ -8,12 +8,14 @@ pub mod cri_server;
 pub mod debian;
 pub mod gate;
 pub mod image;
+pub mod kubernetes_schema;
 pub mod larder;
 pub mod loopdev;
 pub mod node;
 pub mod process;
 pub mod proxy;
 pub mod registry;
+pub mod systemd;
 pub mod tree;
 pub mod workdir;
 

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod deny;
 mod fuzz;
+mod image;
 mod sudo;
 mod test;
 mod walls;
@@ -29,6 +30,8 @@ enum Command {
     Bench(bench::Bench),
     /// Looks for foreign bytes that break a reader, for longer than the tests do
     Fuzz(fuzz::Fuzz),
+    /// Makes Larder's own image, as an OCI layout
+    Image(image::ImageArgs),
     /// Runs every check and every test; installs what they need
     Test,
 }
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Command::Demo => sudo::as_root(demo::run),
         Command::Bench(bench) => sudo::as_root(|| bench::run(&bench)),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz),
+        Command::Image(args) => image::run(&args),
         Command::Test => test::run(),
     };
     match done {

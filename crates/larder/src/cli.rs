@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod build;
+mod deploy;
 mod disk;
 mod duration;
 mod fetch;
@@ -15,6 +16,9 @@ mod status;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
+pub(crate) use deploy::{
+    DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Provider,
+};
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use fetch::FetchArgs;
 pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
@@ -71,6 +75,9 @@ pub(crate) enum Command {
     AggregateMetrics(AggregateMetricsArgs),
     /// Do nothing until told to end
     Sleep(SleepArgs),
+    /// Print manifests that make a cluster do this by itself, or a machine's systemd units
+    #[command(subcommand)]
+    Deploy(DeployArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

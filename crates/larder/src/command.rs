@@ -2,6 +2,7 @@
 
 mod build;
 mod completion;
+mod deploy;
 mod disk;
 mod fetch;
 mod hydrate;
@@ -35,6 +36,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Fetch(args) => fetch::run(*args),
         Command::AggregateMetrics(args) => metrics::aggregate(args),
         Command::Sleep(_) => metrics::sleep(),
+        Command::Deploy(args) => deploy::run(args),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod command;
+mod deploy;
 mod exit;
 mod interrupt;
 mod printer;
