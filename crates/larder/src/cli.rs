@@ -18,6 +18,7 @@ use clap::{ArgAction, Parser, Subcommand};
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use deploy::{
     DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Provider,
+    deploy_tool,
 };
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use fetch::FetchArgs;

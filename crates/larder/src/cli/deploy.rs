@@ -1,8 +1,11 @@
 //! `larder deploy`: what can be typed, and the request that it means.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use super::{Cli, Command};
 
 use crate::deploy::{
     Flavor, InstanceName, Label, MaxUnavailable, ObjectName, ProgramPath, REPOSITORY, SelectorError,
@@ -137,4 +140,43 @@ pub(crate) type Labels = Vec<(String, String)>;
 
 fn labels(text: &str) -> Result<Labels, SelectorError> {
     text.split(',').map(label).collect()
+}
+
+/// Prints the manifests of a prefetcher, as image-prefetcher's own tool of this name does.
+#[derive(Debug, Parser)]
+#[command(name = "deploy", max_term_width = 100, arg_required_else_help = true)]
+struct DeployTool {
+    #[command(flatten)]
+    prefetcher: DeployPrefetcherArgs,
+}
+
+/// Reads `deploy NAME [VERSION [FLAVOR]]`.
+pub(crate) fn deploy_tool(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let DeployTool { prefetcher } = DeployTool::try_parse_from(arguments)?;
+    Ok(Cli { verbose: 0, command: Command::Deploy(DeployArgs::Prefetcher(Box::new(prefetcher))) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli;
+
+    #[test]
+    fn the_tool_of_the_prefetcher_takes_what_it_always_took() {
+        DeployTool::command().debug_assert();
+        let typed = |line: &str| cli::parse(line.split(' ').map(OsString::from));
+        let line =
+            "/bin/deploy --collect-metrics=true --secret=pull --k8s-flavor=ocp --version=v0.2.2 my-images";
+        for line in
+            [line, "deploy my-images v0.2.2 vanilla", "deploy --use-kubelet-image-credential-integration= x"]
+        {
+            let typed = typed(line).unwrap().command;
+            assert!(matches!(typed, Command::Deploy(DeployArgs::Prefetcher(_))), "{line}");
+        }
+        for line in ["deploy", "deploy attach x --claim y", "deploy x v1 aks"] {
+            assert!(typed(line).is_err(), "{line}");
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
-use super::{Cli, Command, FetchArgs};
+use super::{Cli, Command, FetchArgs, deploy_tool};
 
 /// Reads a command line that is not `larder`'s own.
 type Parse = fn(&[OsString]) -> Result<Cli, clap::Error>;
@@ -13,7 +13,7 @@ type Parse = fn(&[OsString]) -> Result<Cli, clap::Error>;
 /// As `-vv`.
 const EVERYTHING: u8 = 2;
 
-const NAMES: [(&str, Parse); 1] = [("image-prefetcher", prefetcher)];
+const NAMES: [(&str, Parse); 2] = [("image-prefetcher", prefetcher), ("deploy", deploy_tool)];
 
 /// What was typed, under whatever name the program was called.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {

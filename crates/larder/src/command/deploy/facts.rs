@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use clap::Parser as _;
 use serde_json::{Value, json};
 
 use super::variants::{all, objects, try_objects};
+use crate::cli::Cli;
 use crate::deploy::Object;
 
 /// The first object of `kind`, and what is at `pointer` (RFC 6901) in it.
@@ -19,6 +21,8 @@ fn values(objects: &[Object]) -> impl Iterator<Item = Value> {
 }
 
 const POD: &str = "/spec/template/spec";
+/// Commands whose arguments are tried.
+const CHECKED: [&str; 2] = ["fetch", "attach"];
 
 #[test]
 fn each_flag_shows_where_it_should() {
@@ -192,6 +196,29 @@ fn another_list_makes_other_pods_and_another_comment_does_not() {
     let first = template("redis:7\n");
     assert_eq!(first, template("# a cache\r\nredis:7\r\n"));
     assert_ne!(first, template("redis:8\n"));
+}
+
+#[test]
+fn the_pods_give_larder_only_arguments_that_it_takes() {
+    let mut commands = BTreeSet::new();
+    for (line, objects) in all() {
+        for container in values(&objects).flat_map(|object| containers(&object)) {
+            let words: Vec<&str> =
+                container["args"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+            if CHECKED.contains(&words[0]) {
+                let typed = Cli::try_parse_from(["larder"].iter().chain(&words));
+                assert!(typed.is_ok(), "{line}: {}", typed.unwrap_err());
+            }
+            commands.insert(words[0].to_owned());
+        }
+    }
+    assert!(CHECKED.iter().all(|command| commands.contains(*command)), "{commands:?}");
+}
+
+fn containers(object: &Value) -> Vec<Value> {
+    let lists = ["initContainers", "containers"].map(|list| format!("{POD}/{list}"));
+    let lists = lists.iter().filter_map(|list| object.pointer(list)?.as_array());
+    lists.flatten().cloned().collect()
 }
 
 #[test]
