@@ -392,9 +392,8 @@ fn anonymous(pid: u32) -> Option<u64> {
 fn ten_thousand_lines_with_repetitions_are_pulled_once_each_in_little_memory() {
     let node = CriServer::start(|_| Answer::Pulled).unwrap();
     node.add("h.example/there/0:1");
-    let lines: String =
-        (0..10_000).map(|n| format!("h.example/there/{}:1\r\n", n % 5000)).collect::<Vec<_>>().concat();
-    let file = list(&lines);
+    let lines: Vec<String> = (0..10_000).map(|n| format!("h.example/there/{}:1\r\n", n % 5000)).collect();
+    let file = list(&lines.concat());
     let mut fetch = command().unwrap();
     fetch.arg("fetch").arg("--cri-socket").arg(node.socket()).args([
         "--image-list-file",

@@ -44,6 +44,7 @@ impl Cli {
     /// How much to say, as the count of `-v`.
     pub(crate) fn verbosity(&self) -> u8 {
         match &self.command {
+            Command::Fetch(args) if args.debug => 2,
             Command::AggregateMetrics(AggregateMetricsArgs { debug: true, .. })
             | Command::Sleep(SleepArgs { debug: true }) => 2,
             _ => self.verbose,

@@ -71,6 +71,12 @@ pub(crate) struct FetchArgs {
     /// Deliver the result of each attempt to the `aggregate-metrics` at this address
     #[arg(long, value_name = "HOST:PORT", default_value = "", hide_default_value = true)]
     pub(crate) metrics_endpoint: String,
+    /// A PEM file with the authority of the aggregator's certificate: it is then spoken to over TLS
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_ca_cert: Option<PathBuf>,
+    /// A file with the bearer token that the aggregator wants
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics_token_file: Option<PathBuf>,
     /// Say everything on stderr
     #[arg(long, num_args = 0..=1, require_equals = true, default_value_t = false, default_missing_value = "true", hide_default_value = true, hide_possible_values = true, action = ArgAction::Set)]
     pub(crate) debug: bool,

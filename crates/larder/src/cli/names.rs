@@ -5,13 +5,10 @@ use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
-use super::{Cli, Command, FetchArgs, deploy_tool};
+use super::{AggregateMetricsArgs, Cli, Command, FetchArgs, SleepArgs, deploy_tool};
 
 /// Reads a command line that is not `larder`'s own.
 type Parse = fn(&[OsString]) -> Result<Cli, clap::Error>;
-
-/// As `-vv`.
-const EVERYTHING: u8 = 2;
 
 const NAMES: [(&str, Parse); 2] = [("image-prefetcher", prefetcher), ("deploy", deploy_tool)];
 
@@ -20,14 +17,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let called =
         arguments.first().and_then(|path| Path::new(path).file_name()).and_then(|name| name.to_str());
-    let mut cli = match NAMES.iter().find(|(name, _)| called == Some(*name)) {
-        Some((_, parse)) => parse(&arguments)?,
-        None => Cli::try_parse_from(&arguments)?,
-    };
-    if matches!(&cli.command, Command::Fetch(args) if args.debug) {
-        cli.verbose = EVERYTHING;
+    match NAMES.iter().find(|(name, _)| called == Some(*name)) {
+        Some((_, parse)) => parse(&arguments),
+        None => Cli::try_parse_from(&arguments),
     }
-    Ok(cli)
 }
 
 /// Pulls images ahead of the pods that need them, and tells how it went.
@@ -42,11 +35,17 @@ struct Prefetcher {
 enum PrefetcherCommand {
     /// Pull images through the node's runtime
     Fetch(Box<FetchArgs>),
+    /// Collect what nodes tell of their pulls
+    AggregateMetrics(AggregateMetricsArgs),
+    /// Do nothing until told to end
+    Sleep(SleepArgs),
 }
 
 fn prefetcher(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let command = match Prefetcher::try_parse_from(arguments)?.command {
         PrefetcherCommand::Fetch(args) => Command::Fetch(args),
+        PrefetcherCommand::AggregateMetrics(args) => Command::AggregateMetrics(args),
+        PrefetcherCommand::Sleep(args) => Command::Sleep(args),
     };
     // It has always told what it does.
     Ok(Cli { verbose: 1, command })

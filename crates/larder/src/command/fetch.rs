@@ -1,7 +1,9 @@
 //! `larder fetch`: reads the list, lets the node pull, and says of each image what became of it.
 
+mod deliver;
 mod registries;
 mod show;
+mod told;
 
 use std::ffi::OsStr;
 use std::fs;
@@ -9,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use larder_node::fetch::{FetchError, FetchOptions, ImageList, Limits, fetch};
+use larder_node::metrics::node_name;
 use tokio::runtime::{Builder, Runtime};
 
 use super::UsageError;
@@ -16,14 +19,17 @@ use crate::cli::FetchArgs;
 use crate::exit::Exit;
 use crate::interrupt::or_interrupted;
 use crate::printer;
+use deliver::Delivery;
 use registries::RegistryAccess;
 use show::Show;
+use told::Told;
 
 /// A checked request to fetch.
 struct Request {
     list: ImageList,
     options: FetchOptions,
     registries: RegistryAccess,
+    delivery: Delivery,
     quiet: bool,
 }
 
@@ -49,7 +55,9 @@ impl TryFrom<FetchArgs> for Request {
             max_pull_attempt_delay,
             overall_timeout,
             image_list_timeout,
-            metrics_endpoint: _,
+            metrics_endpoint,
+            metrics_ca_cert,
+            metrics_token_file,
             debug,
             quiet,
         } = args;
@@ -57,6 +65,12 @@ impl TryFrom<FetchArgs> for Request {
             let pair = "--image-credential-provider-config and --image-credential-provider-bin-dir";
             return Err(UsageError(format!("{pair} need each other")).into());
         }
+        let plugins = given(&provider_config).zip(given(&provider_directory));
+        let registries = RegistryAccess::new(given(&docker_config), plugins)?;
+        let target = Some(metrics_endpoint.as_str()).filter(|target| !target.is_empty());
+        let node = node_name();
+        let delivery =
+            Delivery::new(&node, target, metrics_ca_cert.as_deref(), metrics_token_file.as_deref())?;
         let options = FetchOptions {
             socket: socket(&cri_socket),
             limits: Limits {
@@ -68,28 +82,43 @@ impl TryFrom<FetchArgs> for Request {
             overall: overall_timeout,
             max_parallel: max_parallel_pulls,
             start_spread,
-            node: node_name(),
+            node,
             insist_on_floor: min_free.is_some(),
             min_free: min_free.unwrap_or_default(),
             always,
             count_within: debug.then_some(image_list_timeout),
         };
-        Ok(Self { list, options, registries: RegistryAccess::new(given(&docker_config)), quiet })
+        Ok(Self { list, options, registries, delivery, quiet })
     }
 }
 
 pub(super) fn run(args: FetchArgs) -> anyhow::Result<Exit> {
-    let Request { list, options, registries, quiet } = args.try_into()?;
-    let show = Show::new(quiet);
-    let work = async { Ok(fetch(list, &options, &registries, &show).await) };
-    match runtime()?.block_on(or_interrupted(work))? {
-        Ok(report) if report.has_failures() => Ok(Exit::Failed),
-        Ok(_) => Ok(Exit::Done),
+    let Request { list, options, registries, mut delivery, quiet } = args.try_into()?;
+    let told = Told::new(Show::new(quiet), delivery.wants_results());
+    let (fetched, delivered) = runtime()?.block_on(async {
+        delivery.find_label().await;
+        let work = async {
+            let pulls = Box::pin(fetch(list, &options, &registries, &told));
+            Ok(tokio::join!(pulls, delivery.begun()).0)
+        };
+        let fetched = or_interrupted(work).await;
+        let succeeded = matches!(&fetched, Ok(Ok(report)) if !report.has_failures());
+        let attempts = told.into_attempts();
+        // A second signal ends this, too.
+        let delivered = or_interrupted(async {
+            delivery.ended(&attempts, succeeded).await;
+            Ok(())
+        });
+        (fetched, delivered.await)
+    });
+    match fetched? {
         Err(FetchError::Runtime(error)) => {
             printer::error(&error.into());
-            Ok(Exit::NoRuntime)
+            delivered.map(|()| Exit::NoRuntime)
         }
         Err(error) => Err(error.into()),
+        Ok(report) if report.has_failures() => delivered.map(|()| Exit::Failed),
+        Ok(_) => delivered.map(|()| Exit::Done),
     }
 }
 
@@ -127,14 +156,6 @@ fn given(path: &OsStr) -> Option<&Path> {
 /// As a path, or as kubelet and crictl write endpoints.
 fn socket(typed: &Path) -> PathBuf {
     typed.strip_prefix("unix:").map_or_else(|_| typed.to_owned(), |path| Path::new("/").join(path))
-}
-
-/// As Kubernetes calls it, where it said so; else the host's own name.
-fn node_name() -> String {
-    let named = std::env::var("NODE_NAME").ok().filter(|name| !name.is_empty());
-    named.unwrap_or_else(|| {
-        fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
-    })
 }
 
 #[cfg(test)]

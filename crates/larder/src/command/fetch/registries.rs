@@ -6,9 +6,14 @@ use std::time::Duration;
 use larder_core::{ImageRef, Platform};
 use larder_node::cri::Auth;
 use larder_node::fetch::Registries;
-use larder_registry::{Client, ClientOptions, ImageSpec, PlainHttp, RetryPolicy};
+use larder_registry::{
+    Candidates, Client, ClientOptions, Credential, CredentialError, ImageSpec, Keyring, KeyringOptions,
+    PlainHttp, PluginPaths, RetryPolicy,
+};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+
+use crate::printer;
 
 /// Asking for a size must not hold up a pull for long; a registry that is slower than this tells none.
 const ASK: Duration = Duration::from_secs(10);
@@ -18,13 +23,27 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 /// How registries are reached from here.
 pub(super) struct RegistryAccess {
     docker_config: Option<PathBuf>,
+    keyring: Keyring,
     /// Made when it is first needed: a node with plenty of room never asks.
     client: OnceCell<Option<Client>>,
 }
 
 impl RegistryAccess {
-    pub(super) fn new(docker_config: Option<&Path>) -> Self {
-        Self { docker_config: docker_config.map(Path::to_owned), client: OnceCell::new() }
+    /// With the credentials of a file and of kubelet's plugins (their configuration and their directory), where they are given.
+    pub(super) fn new(
+        docker_config: Option<&Path>,
+        plugins: Option<(&Path, &Path)>,
+    ) -> Result<Self, CredentialError> {
+        let options = KeyringOptions {
+            files: docker_config.into_iter().map(Path::to_owned).collect(),
+            secrets: Vec::new(),
+            plugins: plugins.map(|(config, programs)| PluginPaths {
+                config: config.to_owned(),
+                programs: programs.to_owned(),
+            }),
+        };
+        let keyring = Keyring::load(&options)?;
+        Ok(Self { docker_config: docker_config.map(Path::to_owned), keyring, client: OnceCell::new() })
     }
 
     async fn client(&self) -> Option<&Client> {
@@ -43,8 +62,12 @@ impl RegistryAccess {
 }
 
 impl Registries for RegistryAccess {
-    async fn credentials(&self, _image: &ImageRef) -> Vec<Option<Auth>> {
-        vec![None]
+    async fn credentials(&self, image: &ImageRef) -> Vec<Option<Auth>> {
+        let Candidates { credentials, failures } = self.keyring.candidates(image).await;
+        for error in failures {
+            printer::failure(&format!("credentials for {image}"), &error);
+        }
+        credentials.iter().map(|credential| Some(auth(credential))).collect()
     }
 
     async fn size(&self, image: &ImageRef) -> Option<u64> {
@@ -65,6 +88,17 @@ impl Registries for RegistryAccess {
                 unknown(format!("no answer within {ASK:?}"));
                 None
             }
+        }
+    }
+}
+
+fn auth(credential: &Credential) -> Auth {
+    match credential {
+        Credential::Password { username, password } => {
+            Auth { username: username.clone(), password: password.expose().to_owned(), ..Auth::default() }
+        }
+        Credential::IdentityToken(token) => {
+            Auth { identity_token: token.expose().to_owned(), ..Auth::default() }
         }
     }
 }
