@@ -112,6 +112,8 @@ where
     B::Data: Send,
     B::Error: Into<Unexpected>,
 {
+    // Small answers that wait to be joined by others make the peer wait.
+    stream.set_nodelay(true)?;
     let builder = builder();
     match tls {
         None => watcher.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()).await,

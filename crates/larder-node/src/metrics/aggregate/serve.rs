@@ -165,7 +165,12 @@ mod tests {
             let text = text(server(results).answer(&request("GET", "/metrics"))).await;
             let array: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
             assert_eq!(array.len(), results);
-            assert!(array.iter().enumerate().all(|(at, result)| result["attempt_id"] == at));
+            assert!(
+                array
+                    .iter()
+                    .enumerate()
+                    .all(|(at, result)| result["attempt_id"].as_str() == Some(&at.to_string()))
+            );
         }
     }
 
