@@ -21,3 +21,8 @@ where
         waiting.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
+
+/// Lets what is made in this scope live on the lab's runtime.
+pub(crate) fn enter() -> tokio::runtime::EnterGuard<'static> {
+    RUNTIME.enter()
+}

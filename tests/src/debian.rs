@@ -17,6 +17,8 @@ use apt::Apt;
 /// A Debian release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Suite {
+    /// Debian 11.
+    Bullseye,
     /// Debian 12.
     Bookworm,
     /// Debian 13.
@@ -39,6 +41,7 @@ pub struct Package {
 impl fmt::Display for Suite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Bullseye => "bullseye",
             Self::Bookworm => "bookworm",
             Self::Trixie => "trixie",
             Self::Forky => "forky",
@@ -66,6 +69,20 @@ impl Suite {
             names.iter().copied().filter(|name| self.installed(name).is_none()).collect();
         self.fetch(&missing).with_context(|| format!("packages of Debian {self}: {}", missing.join(" ")))?;
         all().with_context(|| format!("packages of Debian {self} vanished from the cache"))?
+    }
+
+    /// Puts what upstream released as the source of package `name` into `dir`, and returns that file: a compressed tar archive.
+    pub fn upstream_source(self, name: &str, dir: &Path) -> Result<PathBuf> {
+        let _held = cache::lock(&format!("debian/{self}/apt-sources"))?;
+        let apt = Apt::of_sources(self)?;
+        if apt.download_source(name, dir).is_err() {
+            apt.update()?;
+            apt.download_source(name, dir).with_context(|| format!("source of Debian {self}: {name}"))?;
+        }
+        let is_upstream = |path: &Path| path.to_string_lossy().contains(".orig.tar.");
+        let files = fs::read_dir(dir)?.collect::<Result<Vec<_>, _>>()?;
+        let archive = files.into_iter().map(|file| file.path()).find(|path| is_upstream(path));
+        archive.with_context(|| format!("source of Debian {self}: {name} has no upstream archive"))
     }
 
     fn installed(self, name: &str) -> Option<Result<Package>> {

@@ -8,6 +8,7 @@ pub mod cri_server;
 pub mod debian;
 pub mod gate;
 pub mod image;
+pub mod kubernetes;
 pub mod kubernetes_schema;
 pub mod larder;
 pub mod loopdev;

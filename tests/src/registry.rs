@@ -2,7 +2,7 @@
 
 mod log;
 mod push;
-mod tls;
+pub(crate) mod tls;
 
 use std::fmt::Write as _;
 use std::fs;

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use super::Suite;
 use crate::{cache, process};
 
-/// Package lists are about 10 MB, the largest package here 30 MB.
+/// Package lists are about 10 MB, the largest package here 50 MB.
 const DOWNLOAD: Duration = Duration::from_mins(10);
 /// What every Debian machine has installed, and trusts.
 const KEYRING: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
@@ -19,17 +19,28 @@ const KEYRING: &str = "usr/share/keyrings/debian-archive-keyring.gpg";
 pub(super) struct Apt {
     suite: Suite,
     root: PathBuf,
+    /// `deb` or `deb-src`.
+    kind: &'static str,
 }
 
 impl Apt {
     /// The caller holds the suite's lock as long as it uses this.
     pub(super) fn of(suite: Suite) -> Result<Self> {
-        let root = cache::dir()?.join(format!("debian/{suite}/apt"));
+        Self::with(suite, "apt", "deb")
+    }
+
+    /// For the suite's source packages; the caller holds another lock for these.
+    pub(super) fn of_sources(suite: Suite) -> Result<Self> {
+        Self::with(suite, "apt-sources", "deb-src")
+    }
+
+    fn with(suite: Suite, name: &str, kind: &'static str) -> Result<Self> {
+        let root = cache::dir()?.join(format!("debian/{suite}/{name}"));
         for dir in ["state/lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(root.join(dir)).with_context(|| format!("create {}", root.display()))?;
         }
         fs::write(root.join("status"), "")?;
-        Ok(Self { suite, root })
+        Ok(Self { suite, root, kind })
     }
 
     /// Brings the suite's package lists up to date and checks their signature.
@@ -43,8 +54,13 @@ impl Apt {
     }
 
     fn update_trusting(&self, keyring: &Path) -> Result<()> {
-        let source =
-            format!("deb [signed-by={}] {} {} main\n", keyring.display(), machine_mirror()?, self.suite);
+        let source = format!(
+            "{} [signed-by={}] {} {} main\n",
+            self.kind,
+            keyring.display(),
+            machine_mirror()?,
+            self.suite
+        );
         fs::write(self.root.join("sources.list"), source)?;
         let mut update = self.command("apt-get");
         // Lists of an earlier, failed update are no success.
@@ -63,6 +79,13 @@ impl Apt {
     pub(super) fn download(&self, names: &[&str], dir: &Path) -> Result<()> {
         let mut download = self.command("apt-get");
         download.arg("download").args(names).current_dir(dir);
+        process::run_within(&mut download, DOWNLOAD).map(drop)
+    }
+
+    /// Puts the files of a source package into `dir`, their hashes checked against the signed lists.
+    pub(super) fn download_source(&self, name: &str, dir: &Path) -> Result<()> {
+        let mut download = self.command("apt-get");
+        download.args(["source", "--download-only", "--only-source", name]).current_dir(dir);
         process::run_within(&mut download, DOWNLOAD).map(drop)
     }
 

@@ -10,15 +10,15 @@ use crate::workdir::Workdir;
 
 /// Three PEM files.
 #[derive(Debug)]
-pub(super) struct Files {
-    pub(super) authority: PathBuf,
-    pub(super) certificate: PathBuf,
-    pub(super) key: PathBuf,
+pub(crate) struct Files {
+    pub(crate) authority: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 impl Files {
     /// Makes them in `dir`.
-    pub(super) fn make(dir: &Workdir) -> Result<Self> {
+    pub(crate) fn make(dir: &Workdir) -> Result<Self> {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "the lab's authority");
