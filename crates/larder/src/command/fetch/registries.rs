@@ -1,5 +1,7 @@
 //! What the node asks about registries while it fetches: credentials, and how large images are.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +18,7 @@ use tokio::time::timeout;
 use crate::printer;
 
 /// Asking for a size must not hold up a pull for long; a registry that is slower than this tells none.
-const ASK: Duration = Duration::from_secs(10);
+const ASK: Duration = Duration::from_secs(5);
 /// Where containerd speaks plain HTTP without being told.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
@@ -26,6 +28,8 @@ pub(super) struct RegistryAccess {
     keyring: Keyring,
     /// Made when it is first needed: a node with plenty of room never asks.
     client: OnceCell<Option<Client>>,
+    /// Registries that did not answer: they are not asked again, for only the runtime may have a way to them.
+    silent: RefCell<HashSet<String>>,
 }
 
 impl RegistryAccess {
@@ -43,7 +47,12 @@ impl RegistryAccess {
             }),
         };
         let keyring = Keyring::load(&options)?;
-        Ok(Self { docker_config: docker_config.map(Path::to_owned), keyring, client: OnceCell::new() })
+        Ok(Self {
+            docker_config: docker_config.map(Path::to_owned),
+            keyring,
+            client: OnceCell::new(),
+            silent: RefCell::default(),
+        })
     }
 
     async fn client(&self) -> Option<&Client> {
@@ -71,6 +80,9 @@ impl Registries for RegistryAccess {
     }
 
     async fn size(&self, image: &ImageRef) -> Option<u64> {
+        if self.silent.borrow().contains(image.registry()) {
+            return None;
+        }
         let client = self.client().await?;
         let (spec, platform) = (ImageSpec::Registry(image.clone()), Platform::host());
         let unknown =
@@ -86,6 +98,7 @@ impl Registries for RegistryAccess {
             }
             Err(_) => {
                 unknown(format!("no answer within {ASK:?}"));
+                self.silent.borrow_mut().insert(image.registry().to_owned());
                 None
             }
         }
