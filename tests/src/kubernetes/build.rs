@@ -58,9 +58,9 @@ impl Build {
         for dir in [&sources, &tree] {
             fs::create_dir_all(dir)?;
         }
+        make_go_root(&go_root)?;
         let archive = Suite::Bookworm.upstream_source("kubernetes", &sources)?;
         run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&tree).arg("--strip-components=1"))?;
-        make_go_root(&go_root)?;
         Ok(Self { work: work.to_owned(), go_root, tree })
     }
 
@@ -139,7 +139,7 @@ fn make_go_root(root: &Path) -> Result<()> {
         (programs.file(&format!("{lib}/pkg/linux_amd64"))?, "pkg/linux_amd64"),
         (programs.file(&format!("{lib}/pkg/tool"))?, "pkg/tool"),
         (sources.file(&format!("{share}/src"))?, "src"),
-        (sources.file(&format!("{share}/pkg/include"))?, "pkg/include"),
+        (programs.file(&format!("{share}/pkg/include"))?, "pkg/include"),
     ] {
         symlink(from, root.join(to)).with_context(|| format!("link {to} of Go"))?;
     }
