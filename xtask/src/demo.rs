@@ -12,6 +12,7 @@ use larder_tests::image::{
 };
 use larder_tests::larder::{self, larder, node_arguments};
 use larder_tests::loopdev::{Access, LoopDevice};
+use larder_tests::node::State;
 use larder_tests::registry::Registry;
 use larder_tests::workdir::Workdir;
 
@@ -50,9 +51,7 @@ pub(crate) fn run() -> Result<()> {
     say("starting containerd 2.1, with an empty store");
     let containerd = Containerd::start(Version::V2_1)?;
     let device = LoopDevice::attach(&disk, Access::ReadOnly)?;
-    let mut arguments = vec!["attach".to_owned(), "--disk".to_owned(), text(device.path())];
-    arguments.extend(node_arguments(&containerd));
-    let attach = timed(&arguments)?;
+    let attach = timed(&on_node(&["attach", "--disk", &text(device.path())], &containerd))?;
 
     let mut started = Vec::new();
     for name in &names {
@@ -63,7 +62,7 @@ pub(crate) fn run() -> Result<()> {
         say(format_args!("  {name}: {}", ran.stdout.trim()));
     }
     let pulled = registry.requests()?[before_node..].iter().map(|request| request.bytes).sum();
-    detach(&containerd)?;
+    afterwards(&registry, &containerd)?;
     let size = std::fs::metadata(&disk).context("look at the disk")?.len();
     print(&images, &Figures { started, bake, attach, disk: size, pulled });
     Ok(())
@@ -96,6 +95,42 @@ fn push(registry: &Registry) -> Result<Vec<Pushed>> {
     .collect()
 }
 
+/// What is done with a node later on: an image that no disk has, a disk that goes away, and its return.
+fn afterwards(registry: &Registry, containerd: &Containerd) -> Result<()> {
+    say("\nprefetching an image that is not on the disk");
+    let extra = busybox()?.entry(Entry::file("extra", "")).build(Compression::Gzip)?;
+    let extra = ImageBuilder::default().layer(&extra).cmd(&["/bin/busybox", "true"]).build();
+    let extra = registry.push(&extra, "demo/extra:1")?.to_string();
+    let socket = text(&containerd.socket());
+    timed(&["fetch", "--cri-socket", &socket, &extra].map(str::to_owned))?;
+    status(containerd, 0)?;
+
+    say("\ntaking the disk away");
+    let state = State::of(containerd);
+    state.unmount();
+    status(containerd, 1)?;
+
+    say("\nbringing it back");
+    timed(&on_node(&["attach", "--restore"], containerd))?;
+    status(containerd, 0)?;
+    timed(&on_node(&["detach"], containerd)).map(drop)
+}
+
+/// Shows what the node says of its images, and expects that exit status.
+fn status(containerd: &Containerd, expected: i32) -> Result<()> {
+    let arguments = on_node(&["status", "--node"], containerd);
+    say(format_args!("$ larder {}", arguments.join(" ")));
+    let ran = larder(&arguments)?;
+    ran.stdout.lines().for_each(|line| say(format_args!("  {line}")));
+    say(format_args!("  exit status {expected}"));
+    ensure!(ran.status == Some(expected), "it ended with {:?}: {}", ran.status, ran.stderr);
+    Ok(())
+}
+
+fn on_node(words: &[&str], containerd: &Containerd) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).chain(node_arguments(containerd)).collect()
+}
+
 /// Runs a command of larder, shows it, and says how long it took.
 fn timed(arguments: &[String]) -> Result<Duration> {
     say(format_args!("$ larder {}", arguments.join(" ")));
@@ -104,11 +139,6 @@ fn timed(arguments: &[String]) -> Result<Duration> {
     let took = started.elapsed();
     said.lines().for_each(|line| say(format_args!("  {line}")));
     Ok(took)
-}
-
-fn detach(containerd: &Containerd) -> Result<()> {
-    let arguments = [vec!["detach".to_owned()], node_arguments(containerd)].concat();
-    timed(&arguments).map(drop)
 }
 
 fn print(images: &[Pushed], figures: &Figures) {

@@ -191,12 +191,10 @@ impl Snapshot {
         for record in &self.records {
             *pairs.entry((&record.node, &record.image)).or_default() |= record.error.is_empty();
         }
-        let distinct =
-            |part: fn(&(&str, &str)) -> String| pairs.keys().map(part).collect::<HashSet<_>>().len();
         let present = pairs.values().filter(|present| **present).count();
         Fleet {
-            nodes: distinct(|(node, _)| (*node).to_owned()),
-            images: distinct(|(_, image)| (*image).to_owned()),
+            nodes: pairs.keys().map(|(node, _)| *node).collect::<HashSet<&str>>().len(),
+            images: pairs.keys().map(|(_, image)| *image).collect::<HashSet<&str>>().len(),
             present,
             missing: pairs.len() - present,
         }

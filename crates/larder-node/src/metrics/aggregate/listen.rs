@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -42,6 +42,8 @@ impl std::fmt::Debug for Listener {
     }
 }
 
+/// Given back on drop. The semaphore is never closed, so there is always one.
+type Place = Result<OwnedSemaphorePermit, AcquireError>;
 type Unexpected = Box<dyn std::error::Error + Send + Sync>;
 
 impl Listener {
@@ -67,19 +69,8 @@ impl Listener {
         let graceful = GracefulShutdown::new();
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let next = async {
-                let place = room.clone().acquire_owned().await;
-                (place, socket.accept().await)
-            };
             let (place, stream) = tokio::select! {
-                (place, accepted) = next => match accepted {
-                    Ok((stream, _)) => (place, stream),
-                    Err(error) => {
-                        tracing::warn!(%error, "a connection could not be taken");
-                        sleep(PAUSE).await;
-                        continue;
-                    }
-                },
+                next = accept(&socket, &room) => next,
                 _ = stopped.changed() => break,
             };
             let (tls, service, watcher) = (tls.clone(), service.clone(), graceful.watcher());
@@ -94,6 +85,20 @@ impl Listener {
         drop(socket);
         if timeout(GRACE, graceful.shutdown()).await.is_err() {
             tracing::warn!("connections were still open at the end");
+        }
+    }
+}
+
+/// The next connection, and its place among those that are allowed at a time.
+async fn accept(socket: &TcpListener, room: &Arc<Semaphore>) -> (Place, TcpStream) {
+    let place = room.clone().acquire_owned().await;
+    loop {
+        match socket.accept().await {
+            Ok((stream, _)) => return (place, stream),
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                sleep(PAUSE).await;
+            }
         }
     }
 }
