@@ -1,14 +1,14 @@
-//! Reads lengths of time as Go programs take them, for flags that exist elsewhere: `1.5h`, `0s`, `1m30s`, `250us`.
+//! Lengths of time as Go programs write and take them: `12h`, `1h30m`, `1.5s`, `250us`, `0`.
 
 use std::time::Duration;
 
-/// A text is no length of time.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+/// A text is no length of time; the message does not quote it.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 #[error("expected numbers with ns, us, ms, s, m or h, such as 20s or 1h30m")]
-pub(crate) struct GoDurationError;
+pub struct GoDurationError;
 
 /// The sum of all numbers in `text`, each with its unit; a bare 0 has none. None is negative.
-pub(crate) fn parse(text: &str) -> Result<Duration, GoDurationError> {
+pub fn parse_go_duration(text: &str) -> Result<Duration, GoDurationError> {
     let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -44,12 +44,12 @@ fn nanoseconds(unit: &str) -> Option<u64> {
 /// `number` may have a fraction; what is below a nanosecond is dropped.
 fn product(number: &str, unit: u64) -> Option<Duration> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && fraction.is_empty() {
+    if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
         return None;
     }
     let digits = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok() };
-    // Nine digits of hours are finer than a nanosecond can tell apart in print.
-    let fraction = &fraction[..fraction.len().min(9)];
+    // An hour has 3.6e12 nanoseconds: of more digits than 13, none can add one.
+    let fraction = &fraction[..fraction.len().min(13)];
     let scale = 10_u64.pow(u32::try_from(fraction.len()).ok()?);
     let part = u128::from(digits(fraction)?) * u128::from(unit) / u128::from(scale);
     let whole = Duration::from_nanos(digits(whole)?.checked_mul(unit)?);
@@ -66,21 +66,36 @@ mod tests {
             ("0", 0),
             ("0s", 0),
             ("20s", 20_000_000_000),
+            ("12h", 43_200_000_000_000),
             ("1.5h", 5_400_000_000_000),
+            (".5h", 1_800_000_000_000),
+            ("1h30m", 5_400_000_000_000),
+            ("1h0m0s", 3_600_000_000_000),
             ("1m30s", 90_000_000_000),
+            ("1.5s", 1_500_000_000),
             (".5s", 500_000_000),
             ("1.s", 1_000_000_000),
+            ("1.m", 60_000_000_000),
+            ("300ms", 300_000_000),
             ("250us", 250_000),
+            ("5000us", 5_000_000),
             ("2µs", 2_000),
+            ("2μs", 2_000),
             ("+7ns", 7),
+            ("+2s", 2_000_000_000),
             ("0.123456789123s", 123_456_789),
+            ("0.0000000000009h", 3),
         ];
         for (text, nanoseconds) in table {
-            assert_eq!(parse(text), Ok(Duration::from_nanos(nanoseconds)), "{text}");
+            assert_eq!(parse_go_duration(text), Ok(Duration::from_nanos(nanoseconds)), "{text}");
         }
-        for text in ["", "+", "s", "20", ".", ".s", "-1s", "1d", "1 s", "1.2.3s", "99999999999h", "1é", "é"]
-        {
-            assert_eq!(parse(text), Err(GoDurationError), "{text:?}");
+        let long = "9".repeat(20) + "h";
+        let none = [
+            "", "+", "s", "h", "12", "20", ".", ".s", "-1s", "1d", "1 s", "1sx", "1..5s", "1.2.3s",
+            "9999999h", &long, "1é", "é",
+        ];
+        for text in none {
+            assert_eq!(parse_go_duration(text), Err(GoDurationError), "{text:?}");
         }
     }
 }
