@@ -17,7 +17,7 @@ use rustix::fs::{StatVfsMountFlags, major, minor, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use crate::state::StateDir;
-pub(crate) use device::device_of;
+pub(crate) use device::{device_node, device_of, has_device, is_present};
 pub(crate) use mounts::is_mount_point;
 use mounts::is_mounted;
 pub(crate) use source::bring_back;
@@ -131,7 +131,7 @@ pub(crate) fn look(place: &Path, disk: Digest) -> Result<Place, StageError> {
         return Ok(Place::Empty);
     }
     // A device that is gone may still be read from the page cache, for a while.
-    if !device::has_device(place).unwrap_or(false) {
+    if !has_device(place).unwrap_or(false) {
         return Ok(Place::Broken);
     }
     match fs::read(place.join(INDEX)) {

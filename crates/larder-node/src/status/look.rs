@@ -1,12 +1,10 @@
 //! What the node has, as far as its status must know it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_core::Digest;
 use larder_disk::CacheDisk;
-use rustix::fs::{major, minor};
 
 use super::StatusError;
 use super::judge::Subject;
@@ -20,7 +18,7 @@ use crate::detach::seen::{self, SeenImage};
 use crate::hydrate::{Hydration, read_hydration};
 use crate::node::Node;
 use crate::overlay::{Link, OverlayRoot};
-use crate::stage::{StageError, is_mount_point};
+use crate::stage::{StageError, has_device, is_mount_point};
 use crate::state::StateDir;
 
 /// A disk that has a place, and what is on it if it is there.
@@ -111,21 +109,16 @@ fn look_at_disk(id: Digest, place: &Path) -> Result<Result<CacheDisk, DiskFault>
     if !mounted {
         return Ok(Err(DiskFault::NotMounted));
     }
-    if device_is_gone(place) {
-        return Ok(Err(DiskFault::DeviceGone));
+    match has_device(place) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Err(DiskFault::DeviceGone)),
+        Err(error) => return Ok(Err(DiskFault::Unreadable { message: with_causes(&error) })),
     }
     Ok(match CacheDisk::read(place) {
         Ok(disk) if disk.id == id => Ok(disk),
         Ok(disk) => Err(DiskFault::Other { found: disk.id }),
         Err(error) => Err(DiskFault::Unreadable { message: with_causes(&error) }),
     })
-}
-
-/// What is on no device (major number 0: tmpfs, overlayfs) cannot lose it.
-fn device_is_gone(place: &Path) -> bool {
-    let Ok(number) = std::fs::metadata(place).map(|metadata| metadata.dev()) else { return false };
-    let (major, minor) = (major(number), minor(number));
-    major != 0 && !Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists()
 }
 
 fn look_at_links(
