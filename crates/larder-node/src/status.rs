@@ -5,6 +5,7 @@
 mod judge;
 mod look;
 mod report;
+mod subject;
 
 use crate::containerd::{ContainerdError, NodeOptions};
 use crate::hydrate::HydrateError;

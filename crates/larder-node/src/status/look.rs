@@ -7,9 +7,8 @@ use larder_core::Digest;
 use larder_disk::CacheDisk;
 
 use super::StatusError;
-use super::judge::Subject;
-use super::judge::subjects;
 use super::report::{DiskFault, DiskStatus};
+use super::subject::{Subject, subjects};
 use crate::attach::record_name;
 use crate::blocking::blocking;
 use crate::causes::with_causes;

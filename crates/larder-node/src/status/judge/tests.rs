@@ -1,10 +1,13 @@
 //! Verdicts on a node of one disk with one image of two layers, and of what may go wrong there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use larder_core::Image;
 use larder_disk::CacheDisk;
 
+use super::super::look::SeenDisk;
 use super::super::report::DiskFault;
+use super::super::subject::subjects;
 use super::*;
 use crate::containerd::SnapshotKind;
 use crate::detach::seen::SeenImage;
