@@ -7,7 +7,7 @@ use larder_core::{ChainId, Digest};
 
 use super::look::Seen;
 use super::report::{Cold, ImageStatus, Origin};
-use super::subject::Subject;
+use super::subject::{Subject, is_attached};
 use crate::containerd::{ImageRecord, Snapshot};
 use crate::labels;
 
@@ -19,10 +19,9 @@ pub(super) fn judge(seen: &Seen) -> Vec<ImageStatus> {
 fn judge_one(subject: &Subject, seen: &Seen) -> ImageStatus {
     let Subject { name, disk, layers, record, .. } = subject;
     let label = |key: &str| record.as_ref().and_then(|record| record.labels.get(key));
-    let ours = label(labels::DISK).is_some();
     let mut verdict = ImageStatus {
         name: name.clone(),
-        origin: if ours || record.is_none() { Origin::Disk } else { Origin::Others },
+        origin: origin(subject, seen),
         disk: *disk,
         pinned: label(labels::PINNED).is_some_and(|value| value == "pinned"),
         layers: layers.as_ref().map(Vec::len),
@@ -54,6 +53,19 @@ fn judge_one(subject: &Subject, seen: &Seen) -> ImageStatus {
     }
     verdict.reasons.extend(in_cri(subject, seen));
     verdict
+}
+
+fn origin(subject: &Subject, seen: &Seen) -> Origin {
+    let Subject { disk, layers, record, .. } = subject;
+    let ours = record.as_ref().is_none_or(|record| record.labels.contains_key(labels::DISK));
+    match disk {
+        Some(_) if ours => Origin::Disk,
+        Some(_) => Origin::Others,
+        None if layers.iter().flatten().any(|layer| is_attached(&layer.to_string(), &seen.snapshots)) => {
+            Origin::Others
+        }
+        None => Origin::Runtime,
+    }
 }
 
 /// A name that leads elsewhere; a manifest named directly and one named through its index are the same image to the kubelet.

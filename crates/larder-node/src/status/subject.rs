@@ -7,6 +7,7 @@ use larder_core::{ChainId, Digest, Image};
 use super::look::SeenDisk;
 use crate::attach::record_name;
 use crate::containerd::{ImageRecord, Snapshot};
+use crate::cri::ListedImage;
 use crate::detach::seen::SeenImage;
 use crate::labels;
 
@@ -26,11 +27,13 @@ pub(super) struct Subject {
     pub(super) record: Option<ImageRecord>,
 }
 
-/// Every image of the disks that are there, every image that was attached, and every other that stands on an attached layer.
+/// Every image of the disks that are there, every image that was attached, every other that stands on an attached layer, and
+/// whatever else CRI lists.
 pub(super) fn subjects(
     disks: &[SeenDisk],
     images: &[SeenImage],
     snapshots: &BTreeMap<String, Snapshot>,
+    listed: &[ListedImage],
 ) -> Vec<Subject> {
     let by_name: BTreeMap<&str, &SeenImage> =
         images.iter().map(|image| (image.record.name.as_str(), image)).collect();
@@ -47,9 +50,7 @@ pub(super) fn subjects(
             }
         }
     }
-    let shared = |image: &SeenImage| {
-        image.layers().any(|layer| snapshots.get(&layer).is_some_and(|s| s.labels.contains_key(labels::DISK)))
-    };
+    let shared = |image: &SeenImage| image.layers().any(|layer| is_attached(&layer, snapshots));
     for image in images {
         let is_name = is_asked_for(image) && !is_second_name(image, images);
         if is_name && !subjects.contains_key(&image.record.name) && (image.disk().is_some() || shared(image))
@@ -57,7 +58,28 @@ pub(super) fn subjects(
             subjects.insert(image.record.name.clone(), recorded(image));
         }
     }
+    for image in listed {
+        let ours = |name: &str| by_name.get(name).is_some_and(|image| image.disk().is_some());
+        for name in asked_for(image).into_iter().filter(|name| !ours(name)) {
+            let subject = || of_runtime(name.clone(), image.id, images);
+            subjects.entry(name.clone()).or_insert_with(subject);
+        }
+    }
     subjects.into_values().collect()
+}
+
+/// The names by tag, where there is none those by digest, and of an image without a name its id.
+fn asked_for(ListedImage { id, tags, digests }: &ListedImage) -> Vec<String> {
+    match (&tags[..], &digests[..]) {
+        ([], []) => vec![id.to_string()],
+        ([], digests) => digests.to_vec(),
+        (tags, _) => tags.to_vec(),
+    }
+}
+
+/// Whether a disk's layer stands for `layer`.
+pub(super) fn is_attached(layer: &str, snapshots: &BTreeMap<String, Snapshot>) -> bool {
+    snapshots.get(layer).is_some_and(|snapshot| snapshot.labels.contains_key(labels::DISK))
 }
 
 /// Not CRI's record of an id, nor one of ours that goes with a name.
@@ -97,5 +119,22 @@ fn recorded(image: &SeenImage) -> Subject {
         blobs: chain.map(|chain| vec![chain.manifest, chain.config]).unwrap_or_default(),
         layers: chain.map(|chain| chain.layers.clone()),
         record: Some(image.record.clone()),
+    }
+}
+
+/// An image that no disk concerns. A record may write the name differently than CRI, which knows images by their id.
+fn of_runtime(name: String, id: Digest, images: &[SeenImage]) -> Subject {
+    let mut records = images.iter().filter(|image| image.has_config(id));
+    let image = images.iter().find(|image| image.record.name == name).or_else(|| records.next());
+    let chain = image.and_then(|image| image.chains.iter().find(|chain| chain.config == id));
+    Subject {
+        name,
+        disk: None,
+        target: None,
+        config: Some(id),
+        // Its manifest and configuration were read for its layers.
+        blobs: Vec::new(),
+        layers: chain.map(|chain| chain.layers.clone()),
+        record: image.map(|image| image.record.clone()),
     }
 }
