@@ -364,8 +364,7 @@ fn a_corrupt_a_foreign_and_a_half_written_disk_are_refused_and_nothing_is_change
                 &["is not a cache disk that can be attached", &device.path().to_string_lossy()],
             )?;
         }
-        expect_unchanged(containerd, &state, &before)?;
-        Ok(())
+        expect_unchanged(containerd, &state, &before)
     })
     .unwrap();
 }
