@@ -414,3 +414,21 @@ fn a_directory_is_attached_and_found_again_by_the_device_below_it() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_place_without_a_record_where_another_disk_is_mounted_is_told() {
+    let (disk, a) = disk_of_one();
+    on_each(|containerd| {
+        let state = State::of(containerd);
+        let device = disk.device()?;
+        attach(containerd, &device)?.done()?;
+        let place = state.places().pop().context("a disk has a place")?;
+        let stranger = place.with_file_name("0".repeat(64));
+        fs::create_dir(&stranger)?;
+        run(Command::new("mount").arg("--bind").args([&place, &stranger]))?;
+        let ran = node(containerd, &["attach", "--restore"])?;
+        expect_failed(&ran, &[&"0".repeat(64), "has another disk mounted"])?;
+        expect_run(containerd, &a, "a")
+    })
+    .unwrap();
+}
