@@ -39,6 +39,13 @@ fn registry_of(base: &Layer, names: &[&str]) -> (Registry, Vec<ImageRef>) {
     (registry, pushed)
 }
 
+/// A disk with one image, which prints `a`, and the image's name.
+fn disk_of_one() -> (BakedDisk, String) {
+    let (_registry, images) = registry_of(&base(), &["a"]);
+    let a = images[0].to_string();
+    (BakedDisk::of(&[&a]).unwrap(), a)
+}
+
 fn names(containerd: &Containerd) -> Result<Vec<String>> {
     Ok(containerd.ctr(&["images", "ls", "-q"])?.lines().map(str::to_owned).collect())
 }
@@ -51,6 +58,12 @@ fn expect_failed(ran: &Ran, words: &[&str]) -> Result<()> {
     })
 }
 
+fn expect_unchanged(containerd: &Containerd, state: &State, before: &[String]) -> Result<()> {
+    ensure!(names(containerd)? == before && links(containerd).is_empty(), "nothing has changed");
+    ensure!(state.places().is_empty() && state.records().is_empty(), "nothing was mounted");
+    Ok(())
+}
+
 /// The fault: CRI calls the image present, and it cannot start.
 fn expect_broken(containerd: &Containerd, name: &str) -> Result<()> {
     ensure!(containerd.image_status(name)?.is_some(), "{name} is not even called present");
@@ -60,9 +73,7 @@ fn expect_broken(containerd: &Containerd, name: &str) -> Result<()> {
 
 #[test]
 fn a_disk_that_comes_back_is_mounted_again_by_its_file_system_wherever_it_is() {
-    let (_registry, images) = registry_of(&base(), &["a"]);
-    let a = images[0].to_string();
-    let disk = BakedDisk::of(&[&a]).unwrap();
+    let (disk, a) = disk_of_one();
     on_each(|containerd| {
         let state = State::of(containerd);
         let device = disk.device()?;
@@ -285,9 +296,7 @@ fn a_shared_layer_is_copied_whole_so_that_its_disk_can_go() {
 
 #[test]
 fn a_preview_changes_nothing_and_pins_come_and_go() {
-    let (_registry, images) = registry_of(&base(), &["a"]);
-    let a = images[0].to_string();
-    let disk = BakedDisk::of(&[&a]).unwrap();
+    let (disk, a) = disk_of_one();
     on_each(|containerd| {
         let state = State::of(containerd);
         let device = disk.device()?;
@@ -298,8 +307,7 @@ fn a_preview_changes_nothing_and_pins_come_and_go() {
             ran.stdout == format!("{a}: would be attached, 2 layers linked, 0 already there\n"),
             "{ran:?}"
         );
-        ensure!(names(containerd)? == before && links(containerd).is_empty(), "nothing has changed");
-        ensure!(state.places().is_empty() && state.records().is_empty(), "nothing was mounted");
+        expect_unchanged(containerd, &state, &before)?;
         let pinned = |containerd: &Containerd| -> Result<bool> {
             let list = containerd.ctr(&["images", "ls", &format!("name=={a}")])?;
             Ok(list.contains("io.cri-containerd.pinned=pinned"))
@@ -319,8 +327,7 @@ fn a_preview_changes_nothing_and_pins_come_and_go() {
 
 #[test]
 fn a_corrupt_a_foreign_and_a_half_written_disk_are_refused_and_nothing_is_changed() {
-    let (_registry, images) = registry_of(&base(), &["a"]);
-    let disk = BakedDisk::of(&[&images[0].to_string()]).unwrap();
+    let (disk, _) = disk_of_one();
     let bytes = fs::read(disk.file()).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let written = |name: &str, bytes: &[u8]| {
@@ -357,18 +364,14 @@ fn a_corrupt_a_foreign_and_a_half_written_disk_are_refused_and_nothing_is_change
                 &["is not a cache disk that can be attached", &device.path().to_string_lossy()],
             )?;
         }
-        ensure!(names(containerd)? == before && links(containerd).is_empty(), "nothing has changed");
-        ensure!(state.places().is_empty() && state.records().is_empty(), "nothing was mounted");
-        Ok(())
+        expect_unchanged(containerd, &state, &before)
     })
     .unwrap();
 }
 
 #[test]
 fn a_pod_puts_its_disk_into_the_hosts_mount_namespace_where_it_outlives_the_pod() {
-    let (_registry, images) = registry_of(&base(), &["a"]);
-    let a = images[0].to_string();
-    let disk = BakedDisk::of(&[&a]).unwrap();
+    let (disk, a) = disk_of_one();
     on_each(|containerd| {
         let state = State::of(containerd);
         let device = disk.device()?;
@@ -396,9 +399,7 @@ fn a_pod_puts_its_disk_into_the_hosts_mount_namespace_where_it_outlives_the_pod(
 
 #[test]
 fn a_directory_is_attached_and_found_again_by_the_device_below_it() {
-    let (_registry, images) = registry_of(&base(), &["a"]);
-    let a = images[0].to_string();
-    let disk = BakedDisk::of(&[&a]).unwrap();
+    let (disk, a) = disk_of_one();
     on_each(|containerd| {
         let state = State::of(containerd);
         let device = disk.device()?;
@@ -409,6 +410,24 @@ fn a_directory_is_attached_and_found_again_by_the_device_below_it() {
         state.unmount();
         expect_broken(containerd, &a)?;
         node(containerd, &["attach", "--restore"])?.done()?;
+        expect_run(containerd, &a, "a")
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_place_without_a_record_where_another_disk_is_mounted_is_told() {
+    let (disk, a) = disk_of_one();
+    on_each(|containerd| {
+        let state = State::of(containerd);
+        let device = disk.device()?;
+        attach(containerd, &device)?.done()?;
+        let place = state.places().pop().context("a disk has a place")?;
+        let stranger = place.with_file_name("0".repeat(64));
+        fs::create_dir(&stranger)?;
+        run(Command::new("mount").arg("--bind").args([&place, &stranger]))?;
+        let ran = node(containerd, &["attach", "--restore"])?;
+        expect_failed(&ran, &[&"0".repeat(64), "has another disk mounted"])?;
         expect_run(containerd, &a, "a")
     })
     .unwrap();

@@ -3,23 +3,22 @@
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use larder_tests::containerd::{Containerd, Version, on_each};
 use larder_tests::image::{Compression, Entry, ImageBuilder, LayerBuilder, busybox};
-use larder_tests::larder::{Ran, larder, node_arguments};
-use larder_tests::loopdev::{Access, LoopDevice};
+use larder_tests::larder::{larder, node_arguments};
+use larder_tests::loopdev::LoopDevice;
+use larder_tests::node::{BakedDisk, State, attach, links, node};
 use larder_tests::registry::Registry;
-use rustix::mount::{UnmountFlags, unmount};
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// A disk with two images on one base, and the registry that they came from.
 struct Baked {
     registry: Registry,
-    directory: TempDir,
+    disk: BakedDisk,
     one: String,
     two: String,
 }
@@ -37,61 +36,23 @@ impl Baked {
             let image = ImageBuilder::default().layers([&base, &own]).cmd(&["/bin/busybox", "cat", "/own"]);
             registry.push(&image.build(), &format!("status/{text}:1")).unwrap().to_string()
         });
-        let baked = Self { registry, directory: tempfile::tempdir().unwrap(), one, two };
-        let disk = baked.disk();
-        let arguments =
-            ["build", "--quiet", "--plain-http", "-o", disk.to_str().unwrap(), &baked.one, &baked.two];
-        larder(arguments).unwrap().done().unwrap();
-        baked
-    }
-
-    fn disk(&self) -> PathBuf {
-        self.directory.path().join("disk.img")
+        let disk = BakedDisk::of(&[&one, &two]).unwrap();
+        Self { registry, disk, one, two }
     }
 
     fn device(&self) -> LoopDevice {
-        LoopDevice::attach(&self.disk(), Access::ReadOnly).unwrap()
+        self.disk.device().unwrap()
     }
 }
 
-/// A node whose disk is taken away again at the end, also when a test fails.
-struct Attached<'a> {
-    containerd: &'a Containerd,
-}
-
-impl<'a> Attached<'a> {
-    fn new(containerd: &'a Containerd, device: &Path, more: &[&str]) -> Result<Self> {
-        let attached = Self { containerd };
-        node(containerd, &[&["attach", "--disk", device.to_str().unwrap()], more].concat()).done()?;
-        Ok(attached)
-    }
-
-    /// Where its only disk is mounted.
-    fn place(&self) -> Result<PathBuf> {
-        let mut places = state_dir(self.containerd).join("disks").read_dir()?;
-        Ok(places.next().context("a disk has a place")??.path())
-    }
-}
-
-impl Drop for Attached<'_> {
-    fn drop(&mut self) {
-        for disk in fs::read_dir(state_dir(self.containerd).join("disks")).into_iter().flatten().flatten() {
-            let _ = unmount(disk.path(), UnmountFlags::DETACH);
-        }
-    }
-}
-
-fn state_dir(containerd: &Containerd) -> PathBuf {
-    containerd.root().with_file_name("larder")
-}
-
-fn node(containerd: &Containerd, command: &[&str]) -> Ran {
-    larder(command.iter().map(|&word| word.to_owned()).chain(node_arguments(containerd))).unwrap()
+/// Where the node's only disk is mounted.
+fn place(state: &State) -> Result<PathBuf> {
+    state.places().pop().context("a disk has a place")
 }
 
 /// The status as a program reads it, and whether the exit status says that all is warm.
 fn status(containerd: &Containerd) -> Result<(Value, bool)> {
-    let ran = node(containerd, &["status", "--node", "-o", "json"]);
+    let ran = node(containerd, &["status", "--node", "-o", "json"])?;
     let warm = match ran.status {
         Some(0) => true,
         Some(1) => false,
@@ -100,11 +61,18 @@ fn status(containerd: &Containerd) -> Result<(Value, bool)> {
     Ok((serde_json::from_str(&ran.stdout).with_context(|| format!("{ran:?}"))?, warm))
 }
 
+fn find<'a>(status: &'a Value, image: &str) -> Result<&'a Value> {
+    let images = status["images"].as_array().context("images")?;
+    images.iter().find(|found| found["name"] == image).with_context(|| format!("{image}: {status}"))
+}
+
+fn origin<'a>(status: &'a Value, image: &str) -> Result<&'a str> {
+    find(status, image)?["origin"].as_str().context("origin")
+}
+
 /// Why an image is not warm, as the status names it.
 fn reasons(status: &Value, image: &str) -> Result<Vec<String>> {
-    let images = status["images"].as_array().context("images")?;
-    let found =
-        images.iter().find(|found| found["name"] == image).with_context(|| format!("{image}: {status}"))?;
+    let found = find(status, image)?;
     let reasons = found["reasons"].as_array().context("reasons")?;
     Ok(reasons.iter().map(|reason| reason["reason"].as_str().unwrap_or_default().to_owned()).collect())
 }
@@ -128,9 +96,10 @@ fn attached_images_are_warm_and_the_limit_is_told_by_version() {
     let baked = Baked::new();
     let device = baked.device();
     on_each(|containerd| {
-        let nothing = node(containerd, &["status", "--node"]).done()?;
+        let nothing = node(containerd, &["status", "--node"])?.done()?;
         ensure!(nothing.starts_with("nothing is attached"), "{nothing}");
-        let attached = Attached::new(containerd, device.path(), &[])?;
+        let state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
         let (status, warm) = status(containerd)?;
         ensure!(warm, "{status:#}");
         for image in [&baked.one, &baked.two] {
@@ -138,14 +107,14 @@ fn attached_images_are_warm_and_the_limit_is_told_by_version() {
         }
         let image = &status["images"][0];
         ensure!(image["layers"] == 2 && image["linked"] == 2 && image["pinned"] == true, "{image:#}");
-        ensure!(status["disks"][0]["place"] == attached.place()?.to_str().unwrap(), "{status:#}");
+        ensure!(status["disks"][0]["place"] == place(&state)?.to_str().unwrap(), "{status:#}");
         let limited = containerd.version().starts_with("2.1.");
         ensure!(status["limits"].as_array().map(Vec::is_empty) == Some(!limited), "{status:#}");
-        let said = node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]);
+        let said = attach(containerd, &device)?;
         ensure!(said.stderr.contains("hostUsers: false") == limited, "{said:?}");
-        let table = node(containerd, &["status", "--node"]).done()?;
+        let table = node(containerd, &["status", "--node"])?.done()?;
         ensure!(table.contains("WARM") && table.contains(&baked.one), "{table}");
-        let yaml = node(containerd, &["status", "--node", "-o", "yaml"]).done()?;
+        let yaml = node(containerd, &["status", "--node", "-o", "yaml"])?.done()?;
         ensure!(yaml.contains("images:") && yaml.contains(&baked.one), "{yaml}");
         Ok(())
     })
@@ -157,9 +126,9 @@ fn a_disk_that_was_unmounted_is_named_while_cri_still_lists_its_images() {
     let baked = Baked::new();
     let device = baked.device();
     on_each(|containerd| {
-        let attached = Attached::new(containerd, device.path(), &[])?;
-        let place = attached.place()?;
-        unmount(&place, UnmountFlags::DETACH)?;
+        let state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
+        state.unmount();
         ensure!(containerd.image_status(&baked.one)?.is_some(), "the kubelet would be told that it is there");
         ensure!(containerd.run(&baked.one, &[]).is_err(), "and could not start it");
         for image in [&baked.one, &baked.two] {
@@ -168,7 +137,7 @@ fn a_disk_that_was_unmounted_is_named_while_cri_still_lists_its_images() {
         let (status, _) = status(containerd)?;
         ensure!(status["disks"][0]["fault"]["kind"] == "notMounted", "{status:#}");
         // And when it is back all is well.
-        node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]).done()?;
+        attach(containerd, &device)?.done()?;
         expect_warm(containerd, &baked.one)?;
         let said = containerd.run(&baked.one, &[])?;
         ensure!(said.stdout == "one", "{said:?}");
@@ -186,31 +155,20 @@ fn a_pulled_image_on_an_attached_layer_is_judged_too() {
     let above = ImageBuilder::default().layers([&base, &own]).build();
     let above = baked.registry.push(&above, "status/above:1").unwrap();
     on_each(|containerd| {
-        let attached = Attached::new(containerd, device.path(), &[])?;
+        let state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
         containerd.pull(&above)?;
         let (seen, warm) = status(containerd)?;
         ensure!(warm, "{seen:#}");
         let named =
             |name: &str| seen["images"].as_array().unwrap().iter().filter(|i| i["name"] == name).count();
-        let all = seen["images"].as_array().unwrap().len();
-        ensure!(all == 3 && named(&above.to_string()) == 1, "each image once: {seen:#}");
-        unmount(attached.place()?, UnmountFlags::DETACH)?;
+        let names = [&baked.one, &baked.two, &above.to_string()];
+        ensure!(names.into_iter().all(|name| named(name) == 1), "each image once: {seen:#}");
+        ensure!(origin(&seen, &above.to_string())? == "others", "{seen:#}");
+        state.unmount();
         expect_cold(containerd, &above.to_string(), &["diskAway"])
     })
     .unwrap();
-}
-
-/// The snapshot directories that are links, with where they lead.
-fn links(containerd: &Containerd) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let snapshots = containerd.root().join("io.containerd.snapshotter.v1.overlayfs/snapshots");
-    let mut links = Vec::new();
-    for entry in fs::read_dir(snapshots)? {
-        let link = entry?.path().join("fs");
-        if let Ok(target) = fs::read_link(&link) {
-            links.push((link, target));
-        }
-    }
-    Ok(links)
 }
 
 #[test]
@@ -218,8 +176,9 @@ fn a_link_that_was_removed_or_leads_nowhere_is_found() {
     let baked = Baked::new();
     let device = baked.device();
     on_each(|containerd| {
-        let _attached = Attached::new(containerd, device.path(), &[])?;
-        let (link, target) = links(containerd)?.into_iter().next().context("a link")?;
+        let _state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
+        let (link, target) = links(containerd).into_iter().next().context("a link")?;
         fs::remove_file(&link)?;
         let (missing, warm) = status(containerd)?;
         let cold: Vec<_> = [&baked.one, &baked.two]
@@ -245,17 +204,18 @@ fn a_removed_record_image_and_blob_are_told_apart() {
     let baked = Baked::new();
     let device = baked.device();
     on_each(|containerd| {
-        let _attached = Attached::new(containerd, device.path(), &[])?;
+        let state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
         containerd.ctr(&["images", "rm", &baked.one])?;
         expect_cold(containerd, &baked.one, &["noRecord"])?;
         expect_warm(containerd, &baked.two)?;
         // The kubelet removes every name of an image.
         containerd.remove_image(&baked.two)?;
         expect_cold(containerd, &baked.two, &["noRecord"])?;
-        node(containerd, &["attach", "--disk", device.path().to_str().unwrap()]).done()?;
+        attach(containerd, &device)?.done()?;
         expect_warm(containerd, &baked.one)?;
         expect_warm(containerd, &baked.two)?;
-        let manifest = fs::read(place_of(containerd)?.join("index.json"))?;
+        let manifest = fs::read(place(&state)?.join("index.json"))?;
         let index: Value = serde_json::from_slice(&manifest)?;
         let digest = index["manifests"][0]["digest"].as_str().context("a digest")?.to_owned();
         containerd.ctr(&["content", "rm", &digest])?;
@@ -267,11 +227,6 @@ fn a_removed_record_image_and_blob_are_told_apart() {
     .unwrap();
 }
 
-fn place_of(containerd: &Containerd) -> Result<PathBuf> {
-    let mut places = state_dir(containerd).join("disks").read_dir()?;
-    Ok(places.next().context("a disk has a place")??.path())
-}
-
 #[test]
 fn a_name_that_leads_elsewhere_is_not_warm() {
     let baked = Baked::new();
@@ -279,10 +234,79 @@ fn a_name_that_leads_elsewhere_is_not_warm() {
     let theirs = ImageBuilder::default().layer(&busybox().unwrap().build(Compression::Gzip).unwrap()).build();
     baked.registry.push(&theirs, "status/one:1").unwrap();
     on_each(|containerd| {
-        let _attached = Attached::new(containerd, device.path(), &[])?;
+        let _state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
         containerd.pull(&baked.one.parse()?)?;
         expect_cold(containerd, &baked.one, &["otherContent"])?;
         expect_warm(containerd, &baked.two)
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_image_that_is_not_wanted_from_a_disk_is_not_missed() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let _state = State::of(containerd);
+        node(containerd, &["attach", "--disk", &device.path().to_string_lossy(), &baked.two])?.done()?;
+        let (status, warm) = status(containerd)?;
+        ensure!(warm && reasons(&status, &baked.two)?.is_empty(), "{status:#}");
+        ensure!(find(&status, &baked.one).is_err(), "nobody wants it: {status:#}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_recorded_disk_without_a_place_is_named() {
+    let baked = Baked::new();
+    let device = baked.device();
+    on_each(|containerd| {
+        let state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
+        let (before, _) = status(containerd)?;
+        let lost = place(&state)?;
+        state.unmount();
+        fs::remove_dir(&lost)?;
+        expect_cold(containerd, &baked.one, &["diskAway"])?;
+        let (status, _) = status(containerd)?;
+        let disk = &status["disks"][0];
+        ensure!(
+            disk["disk"] == before["disks"][0]["disk"] && disk["fault"]["kind"] == "notMounted",
+            "{status:#}"
+        );
+        let table = node(containerd, &["status", "--node"])?;
+        ensure!(table.status == Some(1) && table.stdout.contains("not mounted"), "{table:?}");
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_the_runtime_has_apart_from_disks_is_told_and_is_not_counted() {
+    let baked = Baked::new();
+    let device = baked.device();
+    let own = LayerBuilder::default().entry(Entry::file("apart", "x")).build(Compression::Gzip).unwrap();
+    let image = ImageBuilder::default().layer(&own).build();
+    let layer = image.chain_ids()[0].to_string();
+    let apart = baked.registry.push(&image, "status/apart:1").unwrap();
+    on_each(|containerd| {
+        containerd.pull(&apart)?;
+        let apart = apart.to_string();
+        let table = node(containerd, &["status", "--node"])?.done()?;
+        ensure!(table.starts_with("nothing is attached") && table.contains(&apart), "{table}");
+        ensure!(table.contains("runtime"), "{table}");
+        let _state = State::of(containerd);
+        attach(containerd, &device)?.done()?;
+        let (seen, warm) = status(containerd)?;
+        ensure!(warm && origin(&seen, &apart)? == "runtime", "{seen:#}");
+        ensure!(find(&seen, &apart)?["layers"] == 1 && reasons(&seen, &apart)?.is_empty(), "{seen:#}");
+        ensure!(origin(&seen, &baked.one)? == "disk", "{seen:#}");
+        containerd.ctr(&["snapshots", "rm", &layer])?;
+        let (seen, warm) = status(containerd)?;
+        ensure!(warm && reasons(&seen, &apart)? == ["layersMissing"], "{seen:#}");
+        Ok(())
     })
     .unwrap();
 }
@@ -302,7 +326,8 @@ fn a_disk_is_read_through_in_the_background_and_once() {
     let baked = Baked::new();
     let device = baked.device();
     on_each(|containerd| {
-        let attached = Attached::new(containerd, device.path(), &["--hydrate"])?;
+        let disks = State::of(containerd);
+        node(containerd, &["attach", "--hydrate", "--disk", &device.path().to_string_lossy()])?.done()?;
         let state = |status: &Value| status["disks"][0]["hydration"]["state"].clone();
         soon("the end of hydration", || Ok(state(&status(containerd)?.0) == "done"))?;
         let (seen, _) = status(containerd)?;
@@ -311,11 +336,8 @@ fn a_disk_is_read_through_in_the_background_and_once() {
             hydration["read"] == hydration["total"] && hydration["read"].as_u64() > Some(1 << 20),
             "{seen:#}"
         );
-        let directory = state_dir(containerd);
-        let arguments =
-            ["hydrate", attached.place()?.to_str().unwrap(), "--state-dir", directory.to_str().unwrap()]
-                .map(str::to_owned);
-        let again = larder(&arguments)?;
+        let hydrate = ["hydrate".to_owned(), place(&disks)?.to_string_lossy().into_owned()];
+        let again = larder(hydrate.iter().chain(&node_arguments(containerd)[2..]))?;
         ensure!(again.status == Some(0) && again.stderr.contains("read already"), "{again:?}");
         Ok(())
     })
@@ -328,10 +350,12 @@ fn hydration_ends_when_the_disk_goes_and_says_so() {
     let device = baked.device();
     on_each(|containerd| {
         // So slow that it cannot be through before the disk is gone.
-        let attached = Attached::new(containerd, device.path(), &["--hydrate", "--hydrate-rate", "64K"])?;
+        let disks = State::of(containerd);
+        let path = device.path().to_string_lossy();
+        node(containerd, &["attach", "--hydrate", "--hydrate-rate", "64K", "--disk", &path])?.done()?;
         let state = || Ok::<_, anyhow::Error>(status(containerd)?.0["disks"][0]["hydration"].clone());
         soon("hydration", || Ok(state()?["state"] == "running"))?;
-        unmount(attached.place()?, UnmountFlags::DETACH)?;
+        disks.unmount();
         soon("the end of hydration", || Ok(state()?["state"] == "ended"))?;
         let ended = state()?;
         ensure!(ended["message"] == "the disk went away", "{ended:#}");
@@ -368,14 +392,14 @@ fn owner_with_mapped_users(containerd: &Containerd, image: &str) -> Result<Strin
     Ok(finished.stdout.trim().to_owned())
 }
 
-fn expect_owner_as_the_limit_says(containerd: &Containerd, device: &Path, image: &str) -> Result<()> {
-    let attached = Attached::new(containerd, device, &[])?;
+fn expect_owner_as_the_limit_says(containerd: &Containerd, device: &LoopDevice, image: &str) -> Result<()> {
+    let _state = State::of(containerd);
+    attach(containerd, device)?.done()?;
     let limited = status(containerd)?.0["limits"].as_array().is_some_and(|limits| !limits.is_empty());
     let seen = owner_with_mapped_users(containerd, image)?;
     let wanted = if limited { "65534:65534" } else { "0:0" };
     ensure!(seen == wanted, "{seen}, not {wanted}: if the limit is lifted, idmaps_snapshots is to say so");
-    node(containerd, &["detach"]).done()?;
-    drop(attached);
+    node(containerd, &["detach"])?.done()?;
     containerd.pull(&image.parse()?)?;
     let seen = owner_with_mapped_users(containerd, image)?;
     ensure!(seen == "0:0", "pulled as usual: {seen}");
@@ -389,7 +413,7 @@ fn pods_with_mapped_users_see_wrong_owners_on_attached_layers_where_the_limit_is
     let device = baked.device();
     for version in [Version::V1_7, Version::V2_1] {
         let containerd = Containerd::start_for_mapped_users(version).unwrap();
-        let judged = expect_owner_as_the_limit_says(&containerd, device.path(), &baked.one);
+        let judged = expect_owner_as_the_limit_says(&containerd, &device, &baked.one);
         judged.with_context(|| format!("on containerd {version}")).unwrap();
     }
 }

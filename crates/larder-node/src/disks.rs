@@ -24,21 +24,26 @@ impl Disks {
         let records = state.records()?;
         let recorded: BTreeSet<_> = records.iter().map(|record| record.disk).collect();
         for disk in state.known_disks()?.into_iter().filter(|disk| !recorded.contains(disk)) {
-            // A place without a record was one only while something is mounted there.
-            if Some(disk) != except && matches!(look(&state.place(disk), disk), Ok(Place::Ready)) {
-                let record = DiskRecord::unknown(disk);
-                let staged = bring_back(state, &record);
-                disks.ready.extend(staged.ok().map(|staged| (record, staged)));
+            if Some(disk) == except {
+                continue;
+            }
+            let record = DiskRecord::unknown(disk);
+            match look(&state.place(disk), disk) {
+                Ok(Place::Ready) => {
+                    let staged = bring_back(state, &record);
+                    disks.add(record, staged);
+                }
+                // A place without a record was one only while something is mounted there.
+                Ok(Place::Empty | Place::Broken) => {}
+                Err(error) => disks.add(record, Err(error)),
             }
         }
         for record in records {
             if record.leaving || Some(record.disk) == except {
                 continue;
             }
-            match bring_back(state, &record) {
-                Ok(staged) => disks.ready.push((record, staged)),
-                Err(error) => _ = disks.away.insert(record.disk, error),
-            }
+            let staged = bring_back(state, &record);
+            disks.add(record, staged);
         }
         Ok(disks)
     }
@@ -61,12 +66,16 @@ impl Disks {
                     Err(StageError::Away { disk: record.disk, tried })
                 }
             });
-            match seen {
-                Ok(staged) => disks.ready.push((record, staged)),
-                Err(error) => _ = disks.away.insert(record.disk, error),
-            }
+            disks.add(record, seen);
         }
         Ok(disks)
+    }
+
+    fn add(&mut self, record: DiskRecord, staged: Result<Staged, StageError>) {
+        match staged {
+            Ok(staged) => self.ready.push((record, staged)),
+            Err(error) => _ = self.away.insert(record.disk, error),
+        }
     }
 
     /// What layers may be read from.

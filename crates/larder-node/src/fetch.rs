@@ -15,7 +15,7 @@ mod verdict;
 mod watch;
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use larder_core::ImageRef;
@@ -87,16 +87,24 @@ pub async fn fetch(
     let deadline = Instant::now() + options.overall;
     let (cri, runtime) = open(&options.socket, FIND).await?;
     reporter.event(Event::Runtime { name: &runtime.name, version: &runtime.version });
-    let containerd = if runtime.is_containerd() {
-        Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok()
-    } else {
-        None
-    };
+    let containerd = if runtime.is_containerd() { connect(&options.socket).await } else { None };
     let engine = Engine::new(cri.clone(), runtime.family(), containerd, options, registries, reporter);
     count(&cri, options.count_within).await;
     let report = engine.run(list, deadline).await;
     count(&cri, options.count_within).await;
     report
+}
+
+/// For the progress of pulls only: without it they are as good.
+async fn connect(socket: &Path) -> Option<Containerd> {
+    match Containerd::connect(socket, KUBERNETES_NAMESPACE).await {
+        Ok(containerd) => Some(containerd),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::debug!(error, "the progress of pulls cannot be seen");
+            None
+        }
+    }
 }
 
 /// For the log only: whatever comes of it changes no result.

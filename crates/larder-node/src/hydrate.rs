@@ -15,10 +15,9 @@ use std::time::{Duration, Instant};
 
 use larder_core::Digest;
 use larder_disk::{Sweep, SweepError};
-use rustix::fs::{major, minor};
 use rustix::io::Errno;
 
-use crate::stage::{DiskSelector, DiskSource, SelectError};
+use crate::stage::{DiskSelector, DiskSource, SelectError, device_node, is_mount_point, is_present};
 use crate::state::{StateDir, StateError};
 use record::Journal;
 pub(crate) use record::read as read_hydration;
@@ -189,7 +188,7 @@ impl Target {
         let path = match disk {
             DiskSelector::Id(disk) => {
                 let place = state.place(*disk);
-                if !crate::stage::is_mount_point(&place).map_err(failed("read the mounts for", &place))? {
+                if !is_mount_point(&place).map_err(failed("read the mounts for", &place))? {
                     return Err(HydrateError::NotMounted { disk: *disk, place });
                 }
                 place
@@ -210,7 +209,7 @@ impl Target {
     /// Whether the disk was unmounted, or the kernel no longer has its device.
     fn is_gone(&self) -> bool {
         let mounted = |place: &Path| fs::metadata(place).is_ok_and(|place| place.dev() == self.number);
-        !sysfs(self.number).exists() || self.attached.as_ref().is_some_and(|(_, place)| !mounted(place))
+        !is_present(self.number) || self.attached.as_ref().is_some_and(|(_, place)| !mounted(place))
     }
 }
 
@@ -218,17 +217,6 @@ impl Target {
 fn says_gone(error: &SweepError) -> bool {
     let SweepError::Read { source, .. } = error else { return false };
     matches!(Errno::from_io_error(source), Some(Errno::NXIO | Errno::NODEV | Errno::NOMEDIUM))
-}
-
-fn sysfs(number: u64) -> PathBuf {
-    PathBuf::from(format!("/sys/dev/block/{}:{}", major(number), minor(number)))
-}
-
-/// The device with this number, by the name that the kernel gives it.
-fn device_node(number: u64) -> Option<PathBuf> {
-    let uevent = fs::read_to_string(sysfs(number).join("uevent")).ok()?;
-    let name = uevent.lines().find_map(|line| line.strip_prefix("DEVNAME="))?;
-    Some(Path::new("/dev").join(name))
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HydrateError + use<> {

@@ -17,7 +17,7 @@ use rustix::fs::{StatVfsMountFlags, major, minor, statvfs};
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use crate::state::StateDir;
-pub(crate) use device::device_of;
+pub(crate) use device::{device_node, has_device, is_present};
 pub(crate) use mounts::is_mount_point;
 use mounts::is_mounted;
 pub(crate) use source::bring_back;
@@ -131,7 +131,7 @@ pub(crate) fn look(place: &Path, disk: Digest) -> Result<Place, StageError> {
         return Ok(Place::Empty);
     }
     // A device that is gone may still be read from the page cache, for a while.
-    if !device::has_device(place).unwrap_or(false) {
+    if !has_device(place).unwrap_or(false) {
         return Ok(Place::Broken);
     }
     match fs::read(place.join(INDEX)) {
@@ -192,6 +192,14 @@ fn clear(place: &Path, flags: UnmountFlags) -> Result<(), StageError> {
     Ok(())
 }
 
+/// The device that the file system at `place` is on; none where there is no place, or no device.
+pub(crate) fn device_at(place: &Path) -> Result<Option<PathBuf>, StageError> {
+    match device::device_of(place) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        device => device.map_err(failed("read", place)),
+    }
+}
+
 /// Whether the device of a disk that was unmounted is free to go: nothing reads it, neither by a mount nor below a container.
 /// Where somebody else has it mounted, as the kubelet has a volume's, it is theirs to say.
 pub(crate) fn is_free(device: &Path) -> Result<bool, StageError> {
@@ -244,4 +252,17 @@ fn create_dir(path: &Path) -> Result<(), StageError> {
 fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> StageError {
     let path = path.to_owned();
     move |source| StageError::Io { action, path, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_not_there_is_on_no_device_and_one_that_cannot_be_read_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(device_at(Path::new("/nowhere")).unwrap(), None);
+        let error = device_at(&file.path().join("place")).unwrap_err();
+        assert!(matches!(error, StageError::Io { action: "read", .. }), "{error:?}");
+    }
 }

@@ -1,10 +1,11 @@
-//! Status: of each image on this node's disks, whether the node would start a pod from it at once, and if not, why.
+//! Status: of each image on this node, whether the node would start a pod from it at once, and if not, why.
 //!
 //! Only looks. An attach or detach that runs meanwhile is seen half-way.
 
 mod judge;
 mod look;
 mod report;
+mod subject;
 
 use crate::containerd::{ContainerdError, NodeOptions};
 use crate::hydrate::HydrateError;

@@ -2,7 +2,6 @@
 //! Sends nothing: who gets a credential, and how, is the registry module's business.
 
 mod docker_config;
-mod go_duration;
 mod google;
 mod helper;
 mod keyring;

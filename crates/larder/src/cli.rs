@@ -5,7 +5,6 @@ mod deploy;
 mod disk;
 mod duration;
 mod fetch;
-mod go_duration;
 mod hydrate;
 mod metrics;
 mod names;

@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use super::{Auth, Cri};
 
 /// Lists of images on a node, and its errors, are far smaller; more is not read.
-const MAX_MESSAGE: usize = 16 << 20;
+pub(super) const MAX_MESSAGE: usize = 16 << 20;
 /// What is kept of a runtime's error: some carry whole HTML pages. In bytes.
 const MAX_TEXT: usize = 2048;
 

@@ -9,8 +9,8 @@ use super::{DetachError, DiskOutcome, DiskReport, plan, seen};
 use crate::blocking::blocking;
 use crate::node::Node;
 use crate::overlay::OverlayRoot;
-use crate::stage::{device_of, is_free, unstage};
-use crate::state::{DiskRecord, StateDir};
+use crate::stage::{device_at, is_free, unstage};
+use crate::state::{DiskRecord, StateDir, StateError};
 
 /// The kernel takes down the mounts of a container that has ended a moment after it has; a detach waits for that.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -73,37 +73,32 @@ fn release_blocking(
         return Ok(Err(layers));
     }
     let record = state.records()?.into_iter().find(|record| record.disk == disk);
-    let mounted = device_of(&place).ok().flatten().filter(|_| place.exists());
-    let device = record.as_ref().and_then(|record| record.device.clone()).or(mounted);
+    let device = match record.as_ref().and_then(|record| record.device.clone()) {
+        Some(device) => Some(device),
+        None => device_at(&place)?,
+    };
     unstage(&place)?;
     tracing::info!(place = %place.display(), "unmounted a cache disk");
-    Ok(Ok(forget(state, record, device, patience)?))
-}
-
-fn forget(
-    state: &StateDir,
-    record: Option<DiskRecord>,
-    device: Option<PathBuf>,
-    patience: Duration,
-) -> Result<DiskOutcome, DetachError> {
     let busy = match device {
         Some(device) if !becomes_free(&device, patience)? => Some(device),
         _ => None,
     };
-    match (record, busy) {
-        // Another image is still wanted from it, and comes back with a restart.
-        (Some(record), _) if !record.images.is_empty() => Ok(DiskOutcome::Released),
-        (Some(record), Some(device)) => {
-            state.write_record(&DiskRecord { leaving: true, ..record })?;
-            Ok(DiskOutcome::Busy { device })
-        }
-        (Some(record), None) => {
-            state.remove_record(record.disk)?;
-            Ok(DiskOutcome::Released)
-        }
-        (None, Some(device)) => Ok(DiskOutcome::Busy { device }),
-        (None, None) => Ok(DiskOutcome::Released),
+    Ok(Ok(forget(state, record, busy)?))
+}
+
+/// What is left of a disk that was unmounted, whose device may be `busy` below containers.
+fn forget(
+    state: &StateDir,
+    record: Option<DiskRecord>,
+    busy: Option<PathBuf>,
+) -> Result<DiskOutcome, StateError> {
+    // One that an image is still wanted from comes back with a restart, as it is.
+    match record.filter(|record| record.images.is_empty()) {
+        Some(record) if busy.is_some() => state.write_record(&DiskRecord { leaving: true, ..record })?,
+        Some(record) => state.remove_record(record.disk)?,
+        None => {}
     }
+    Ok(busy.map_or(DiskOutcome::Released, |device| DiskOutcome::Busy { device }))
 }
 
 fn becomes_free(device: &Path, patience: Duration) -> Result<bool, DetachError> {
@@ -115,4 +110,36 @@ fn becomes_free(device: &Path, patience: Duration) -> Result<bool, DetachError> 
         std::thread::sleep(POLL);
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_read_is_told_and_a_record_that_is_wanted_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = StateDir::open(directory.path()).unwrap();
+        let device = || PathBuf::from("/dev/sdb");
+        let busy = || DiskOutcome::Busy { device: device() };
+        let idle = DiskRecord::unknown(Digest::of(b"disk"));
+        let wanted = DiskRecord { images: ["a:1".to_owned()].into(), ..idle.clone() };
+        let leaving = DiskRecord { leaving: true, ..idle.clone() };
+        let table = [
+            (Some(&wanted), Some(device()), busy(), Some(&wanted)),
+            (Some(&wanted), None, DiskOutcome::Released, Some(&wanted)),
+            (Some(&idle), Some(device()), busy(), Some(&leaving)),
+            (Some(&idle), None, DiskOutcome::Released, None),
+            (None, Some(device()), busy(), None),
+            (None, None, DiskOutcome::Released, None),
+        ];
+        for (record, busy, outcome, left) in table {
+            if let Some(record) = record {
+                state.write_record(record).unwrap();
+            }
+            assert_eq!(forget(&state, record.cloned(), busy).unwrap(), outcome);
+            assert_eq!(state.records().unwrap(), left.cloned().into_iter().collect::<Vec<_>>());
+            state.remove_record(idle.disk).unwrap();
+        }
+    }
 }

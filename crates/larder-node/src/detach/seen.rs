@@ -58,6 +58,14 @@ pub(crate) async fn look(runtime: &Containerd) -> Result<Seen, ContainerdError> 
         return Ok(Seen::default());
     }
     let containers = runtime.list_containers().await?;
+    Ok(Seen { images: with_layers(runtime, records).await?, snapshots, containers })
+}
+
+/// The records with the layers that the content store tells of.
+pub(crate) async fn with_layers(
+    runtime: &Containerd,
+    records: Vec<ImageRecord>,
+) -> Result<Vec<SeenImage>, ContainerdError> {
     let mut reader = ChainReader::new(runtime);
     let mut images = Vec::with_capacity(records.len());
     for record in records {
@@ -67,5 +75,5 @@ pub(crate) async fn look(runtime: &Containerd) -> Result<Seen, ContainerdError> 
         };
         images.push(SeenImage { record, chains });
     }
-    Ok(Seen { images, snapshots, containers })
+    Ok(images)
 }

@@ -42,19 +42,23 @@ pub(super) fn find_by_uuid(uuid: &str) -> io::Result<Vec<PathBuf>> {
 
 /// The device that the file system at `path` is on; none where it is on none.
 pub(crate) fn device_of(path: &Path) -> io::Result<Option<PathBuf>> {
-    Ok(node_of(fs::metadata(path)?.dev()))
+    Ok(device_node(fs::metadata(path)?.dev()))
 }
 
-/// The path of the device with this number, while the kernel has it.
-fn node_of(number: u64) -> Option<PathBuf> {
+/// The path of the device with this number, by the name that the kernel gives it, while it has it.
+pub(crate) fn device_node(number: u64) -> Option<PathBuf> {
     device_name(&sysfs(number)).map(|name| Path::new("/dev").join(name))
 }
 
 /// Whether the kernel still has the device under the file system at `path`; what is on no device always is.
-pub(super) fn has_device(path: &Path) -> io::Result<bool> {
-    let number = fs::metadata(path)?.dev();
+pub(crate) fn has_device(path: &Path) -> io::Result<bool> {
+    Ok(is_present(fs::metadata(path)?.dev()))
+}
+
+/// Whether the kernel still has the device with this number.
+pub(crate) fn is_present(number: u64) -> bool {
     // Major number 0: tmpfs, overlayfs, network file systems.
-    Ok(major(number) == 0 || sysfs(number).exists())
+    major(number) == 0 || sysfs(number).exists()
 }
 
 fn sysfs(number: u64) -> PathBuf {

@@ -1,7 +1,6 @@
 //! Which disk: by where it is, or by its id.
 
 use std::collections::BTreeSet;
-use std::error::Error;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use larder_core::Digest;
 
 use super::device::{device_of, find_by_uuid, uuid_of};
 use super::{DiskTree, INDEX, Place, StageError, Staged, abandon, failed, look, read_source, stage};
+use crate::causes::with_causes;
 use crate::state::{DiskRecord, StateDir, StateError};
 
 /// Where a cache disk is.
@@ -114,16 +114,6 @@ fn candidates(record: &DiskRecord) -> Result<Vec<PathBuf>, StageError> {
     let mut seen = BTreeSet::new();
     paths.retain(|path| seen.insert(path.clone()));
     Ok(paths)
-}
-
-fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// A disk to detach.

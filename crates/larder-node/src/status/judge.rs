@@ -1,106 +1,15 @@
 //! From what was seen to a verdict on each image. No I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use larder_core::{ChainId, Digest, Image};
+use larder_core::{ChainId, Digest};
 
-use super::look::{Seen, SeenDisk};
+use super::look::Seen;
 use super::report::{Cold, ImageStatus, Origin};
-use crate::attach::record_name;
+use super::subject::{Subject, is_attached};
 use crate::containerd::{ImageRecord, Snapshot};
-use crate::detach::seen::SeenImage;
 use crate::labels;
-
-/// An image of which a verdict is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Subject {
-    pub(super) name: String,
-    /// The disk that it is on, or was attached from.
-    pub(super) disk: Option<Digest>,
-    /// What the name leads to on the disk, where the disk is there.
-    pub(super) target: Option<Digest>,
-    pub(super) config: Option<Digest>,
-    /// What containerd must have of it besides layers.
-    pub(super) blobs: Vec<Digest>,
-    /// Base first; none where nothing tells them.
-    pub(super) layers: Option<Vec<ChainId>>,
-    pub(super) record: Option<ImageRecord>,
-}
-
-/// Every image of the disks that are there, every image that was attached, and every other that stands on an attached layer.
-pub(super) fn subjects(
-    disks: &[SeenDisk],
-    images: &[SeenImage],
-    snapshots: &BTreeMap<String, Snapshot>,
-) -> Vec<Subject> {
-    let by_name: BTreeMap<&str, &SeenImage> =
-        images.iter().map(|image| (image.record.name.as_str(), image)).collect();
-    let mut subjects: BTreeMap<String, Subject> = BTreeMap::new();
-    for disk in disks {
-        for image in disk.content.iter().flat_map(|content| &content.images) {
-            let name = record_name(&image.reference);
-            let record = by_name.get(name.as_str()).map(|image| &image.record);
-            // Several generations of a disk may be there: the record says which one counts.
-            let attached_from = by_name.get(name.as_str()).and_then(|image| image.disk());
-            if attached_from == Some(disk.id) || !subjects.contains_key(&name) {
-                let subject = on_disk(name.clone(), disk.id, image, record.cloned());
-                subjects.insert(name, subject);
-            }
-        }
-    }
-    let shared = |image: &SeenImage| {
-        image.layers().any(|layer| snapshots.get(&layer).is_some_and(|s| s.labels.contains_key(labels::DISK)))
-    };
-    for image in images {
-        let is_name = is_asked_for(image) && !is_second_name(image, images);
-        if is_name && !subjects.contains_key(&image.record.name) && (image.disk().is_some() || shared(image))
-        {
-            subjects.insert(image.record.name.clone(), recorded(image));
-        }
-    }
-    subjects.into_values().collect()
-}
-
-/// Not CRI's record of an id, nor one of ours that goes with a name.
-fn is_asked_for(image: &SeenImage) -> bool {
-    !image.is_id() && image.record.labels.get(labels::AS).is_none_or(|value| value == labels::AS_REFERENCE)
-}
-
-/// A name by digest that stands beside a name by tag, as a pull writes them.
-fn is_second_name(image: &SeenImage, images: &[SeenImage]) -> bool {
-    let by_tag = |other: &&SeenImage| other.record.target == image.record.target && !other.is_id();
-    image.disk().is_none()
-        && image.record.name.contains('@')
-        && images.iter().filter(by_tag).any(|other| !other.record.name.contains('@'))
-}
-
-fn on_disk(name: String, disk: Digest, image: &Image, record: Option<ImageRecord>) -> Subject {
-    let blobs = image.indexes.iter().chain([&image.manifest, &image.config]);
-    Subject {
-        name,
-        disk: Some(disk),
-        target: Some(image.target().descriptor.digest),
-        config: Some(image.config.descriptor.digest),
-        blobs: blobs.map(|blob| blob.descriptor.digest).collect(),
-        layers: Some(image.layers.iter().map(|layer| layer.chain_id).collect()),
-        record,
-    }
-}
-
-/// An image that only containerd tells of: its disk is away, or it was pulled.
-fn recorded(image: &SeenImage) -> Subject {
-    let chain = image.chains.first();
-    Subject {
-        name: image.record.name.clone(),
-        disk: image.disk(),
-        target: None,
-        config: chain.map(|chain| chain.config),
-        blobs: chain.map(|chain| vec![chain.manifest, chain.config]).unwrap_or_default(),
-        layers: chain.map(|chain| chain.layers.clone()),
-        record: Some(image.record.clone()),
-    }
-}
 
 /// A verdict on every subject.
 pub(super) fn judge(seen: &Seen) -> Vec<ImageStatus> {
@@ -110,10 +19,9 @@ pub(super) fn judge(seen: &Seen) -> Vec<ImageStatus> {
 fn judge_one(subject: &Subject, seen: &Seen) -> ImageStatus {
     let Subject { name, disk, layers, record, .. } = subject;
     let label = |key: &str| record.as_ref().and_then(|record| record.labels.get(key));
-    let ours = label(labels::DISK).is_some();
     let mut verdict = ImageStatus {
         name: name.clone(),
-        origin: if ours || record.is_none() { Origin::Disk } else { Origin::Others },
+        origin: origin(subject, seen),
         disk: *disk,
         pinned: label(labels::PINNED).is_some_and(|value| value == "pinned"),
         layers: layers.as_ref().map(Vec::len),
@@ -145,6 +53,19 @@ fn judge_one(subject: &Subject, seen: &Seen) -> ImageStatus {
     }
     verdict.reasons.extend(in_cri(subject, seen));
     verdict
+}
+
+fn origin(subject: &Subject, seen: &Seen) -> Origin {
+    let Subject { disk, layers, record, .. } = subject;
+    let ours = record.as_ref().is_none_or(|record| record.labels.contains_key(labels::DISK));
+    match disk {
+        Some(_) if ours => Origin::Disk,
+        Some(_) => Origin::Others,
+        None if layers.iter().flatten().any(|layer| is_attached(&layer.to_string(), &seen.snapshots)) => {
+            Origin::Others
+        }
+        None => Origin::Runtime,
+    }
 }
 
 /// A name that leads elsewhere; a manifest named directly and one named through its index are the same image to the kubelet.

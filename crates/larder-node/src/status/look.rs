@@ -1,26 +1,24 @@
 //! What the node has, as far as its status must know it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use larder_core::Digest;
 use larder_disk::CacheDisk;
-use rustix::fs::{major, minor};
 
 use super::StatusError;
-use super::judge::Subject;
-use super::judge::subjects;
 use super::report::{DiskFault, DiskStatus};
+use super::subject::{Subject, subjects};
 use crate::attach::record_name;
 use crate::blocking::blocking;
 use crate::causes::with_causes;
 use crate::containerd::{ContainerdError, Snapshot};
-use crate::detach::seen::{self, SeenImage};
+use crate::cri::ListedImage;
+use crate::detach::seen;
 use crate::hydrate::{Hydration, read_hydration};
 use crate::node::Node;
 use crate::overlay::{Link, OverlayRoot};
-use crate::stage::{StageError, is_mount_point};
+use crate::stage::{StageError, has_device, is_mount_point};
 use crate::state::StateDir;
 
 /// A disk that has a place, and what is on it if it is there.
@@ -50,12 +48,18 @@ pub(super) struct Seen {
     pub(super) links: BTreeMap<PathBuf, bool>,
     /// Of the blobs that the subjects need, those that containerd has.
     pub(super) blobs: BTreeSet<Digest>,
-    /// The ids that CRI has for the subjects' names; none in a namespace that CRI does not serve.
+    /// The ids that CRI has for names; none in a namespace that CRI does not serve.
     pub(super) cri: Option<BTreeMap<String, Digest>>,
 }
 
 pub(super) async fn look(node: &Node, state: &StateDir) -> Result<Seen, StatusError> {
-    let (images, snapshots) = records(node).await?;
+    let images = seen::with_layers(&node.containerd, node.containerd.list_images().await?).await?;
+    let by_name = |snapshot: Snapshot| (snapshot.name.clone(), snapshot);
+    let snapshots = node.containerd.list_snapshots().await?.into_iter().map(by_name).collect();
+    let listed = match &node.cri {
+        Some(cri) => Some(cri.list_images().await?),
+        None => None,
+    };
     let (disks, links) = {
         let (state, overlay) = (state.clone(), node.overlay.clone());
         blocking(move || {
@@ -65,23 +69,17 @@ pub(super) async fn look(node: &Node, state: &StateDir) -> Result<Seen, StatusEr
         })
         .await?
     };
-    let subjects = subjects(&disks, &images, &snapshots);
+    let subjects = subjects(&disks, &images, &snapshots, listed.as_deref().unwrap_or_default());
     let blobs = look_at_blobs(node, &subjects).await?;
-    let cri = ask_cri(node, &subjects).await?;
-    Ok(Seen { disks, subjects, snapshots, links, blobs, cri })
+    Ok(Seen { disks, subjects, snapshots, links, blobs, cri: listed.map(ids) })
 }
 
-/// The image records with their layers, and the snapshots. Where nothing is attached, layers of other people's images do not
-/// matter, and are not read.
-async fn records(node: &Node) -> Result<(Vec<SeenImage>, BTreeMap<String, Snapshot>), ContainerdError> {
-    let seen::Seen { mut images, mut snapshots, containers: _ } = seen::look(&node.containerd).await?;
-    if images.is_empty() {
-        let records = node.containerd.list_images().await?;
-        images = records.into_iter().map(|record| SeenImage { record, chains: Vec::new() }).collect();
-        snapshots = node.containerd.list_snapshots().await?;
-    }
-    let by_name = |snapshot: Snapshot| (snapshot.name.clone(), snapshot);
-    Ok((images, snapshots.into_iter().map(by_name).collect()))
+/// The ids of images by all their names.
+fn ids(listed: Vec<ListedImage>) -> BTreeMap<String, Digest> {
+    let named = |ListedImage { id, tags, digests }| {
+        tags.into_iter().chain(digests).chain([id.to_string()]).map(move |name| (name, id))
+    };
+    listed.into_iter().flat_map(named).collect()
 }
 
 /// The disks that are to be there, each with the images that are wanted from it.
@@ -111,21 +109,16 @@ fn look_at_disk(id: Digest, place: &Path) -> Result<Result<CacheDisk, DiskFault>
     if !mounted {
         return Ok(Err(DiskFault::NotMounted));
     }
-    if device_is_gone(place) {
-        return Ok(Err(DiskFault::DeviceGone));
+    match has_device(place) {
+        Ok(true) => {}
+        Ok(false) => return Ok(Err(DiskFault::DeviceGone)),
+        Err(error) => return Ok(Err(DiskFault::Unreadable { message: with_causes(&error) })),
     }
     Ok(match CacheDisk::read(place) {
         Ok(disk) if disk.id == id => Ok(disk),
         Ok(disk) => Err(DiskFault::Other { found: disk.id }),
         Err(error) => Err(DiskFault::Unreadable { message: with_causes(&error) }),
     })
-}
-
-/// What is on no device (major number 0: tmpfs, overlayfs) cannot lose it.
-fn device_is_gone(place: &Path) -> bool {
-    let Ok(number) = std::fs::metadata(place).map(|metadata| metadata.dev()) else { return false };
-    let (major, minor) = (major(number), minor(number));
-    major != 0 && !Path::new(&format!("/sys/dev/block/{major}:{minor}")).exists()
 }
 
 fn look_at_links(
@@ -153,16 +146,4 @@ async fn look_at_blobs(node: &Node, subjects: &[Subject]) -> Result<BTreeSet<Dig
         }
     }
     Ok(present)
-}
-
-async fn ask_cri(
-    node: &Node,
-    subjects: &[Subject],
-) -> Result<Option<BTreeMap<String, Digest>>, ContainerdError> {
-    let Some(cri) = &node.cri else { return Ok(None) };
-    let mut ids = BTreeMap::new();
-    for Subject { name, .. } in subjects {
-        ids.extend(cri.image_id(name).await?.map(|id| (name.clone(), id)));
-    }
-    Ok(Some(ids))
 }

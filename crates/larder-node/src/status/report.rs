@@ -23,9 +23,10 @@ pub struct NodeStatus {
 }
 
 impl NodeStatus {
-    /// Whether every image is warm and every disk is there.
+    /// Whether every disk is there, and every image is warm that a disk has to do with.
     pub fn is_warm(&self) -> bool {
-        self.images.iter().all(ImageStatus::is_warm) && self.disks.iter().all(|disk| disk.fault.is_none())
+        let mut of_disks = self.images.iter().filter(|image| image.origin != Origin::Runtime);
+        of_disks.all(ImageStatus::is_warm) && self.disks.iter().all(|disk| disk.fault.is_none())
     }
 }
 
@@ -113,6 +114,8 @@ pub enum Origin {
     Disk,
     /// Somebody else, such as a pull, has put it there; it is on a disk too, or builds on an attached layer.
     Others,
+    /// The runtime has it, and no disk has to do with it.
+    Runtime,
 }
 
 /// Why an image is not warm.

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
+use larder_core::parse_go_duration as duration;
 use larder_node::fetch::{MinFree, Wanted};
-
-use super::go_duration::parse as duration;
 
 /// Pulls images through the node's runtime, over CRI: containerd or CRI-O.
 ///

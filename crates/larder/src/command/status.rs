@@ -28,15 +28,15 @@ fn text(status: &NodeStatus) -> String {
         let hydrated = disk.hydration.as_ref().map_or_else(|| "-".to_owned(), hydrated);
         disk_table.row([short(&disk.disk), state, hydrated, disk.place.display().to_string()]);
     }
-    let mut image_table = Table::of(["IMAGE", "WARM", "PINNED", "LAYERS", "LINKED", "DISK", "REASON"]);
+    let mut image_table = Table::of(["IMAGE", "WARM", "PINNED", "LAYERS", "LINKED", "SOURCE", "REASON"]);
     for image in images {
         image_table.row(row(image));
     }
     let limits = limits.iter().fold(String::new(), |text, limit| text + "\nlimit: " + limit);
-    if disks.is_empty() && images.is_empty() {
-        return format!("nothing is attached{limits}");
-    }
-    format!("{disk_table}\n{image_table}{limits}")
+    let attached = !disks.is_empty() || images.iter().any(|image| image.origin != Origin::Runtime);
+    let disks = if attached { disk_table.to_string() } else { "nothing is attached\n".to_owned() };
+    let images = if images.is_empty() { String::new() } else { format!("\n{image_table}") };
+    format!("{disks}{images}{limits}")
 }
 
 fn hydrated(hydration: &Hydration) -> String {
@@ -60,6 +60,7 @@ fn row(image: &ImageStatus) -> [String; 7] {
     let source = match origin {
         Origin::Disk => disk.as_ref().map_or_else(dash, short),
         Origin::Others => "others".to_owned(),
+        Origin::Runtime => "runtime".to_owned(),
     };
     let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
     [

@@ -1,12 +1,16 @@
 //! Verdicts on a node of one disk with one image of two layers, and of what may go wrong there.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use larder_core::Image;
 use larder_disk::CacheDisk;
 
+use super::super::look::SeenDisk;
 use super::super::report::DiskFault;
+use super::super::subject::subjects;
 use super::*;
 use crate::containerd::SnapshotKind;
+use crate::cri::ListedImage;
 use crate::detach::seen::SeenImage;
 use crate::fixture::image;
 
@@ -22,6 +26,7 @@ struct Given {
     links: BTreeMap<PathBuf, bool>,
     blobs: BTreeSet<Digest>,
     cri: Option<BTreeMap<String, Digest>>,
+    listed: Vec<ListedImage>,
 }
 
 fn place(disk: Digest) -> PathBuf {
@@ -83,14 +88,15 @@ impl Given {
             links: layers.clone().map(|(_, number)| (place(disk).join(directory(number)), true)).collect(),
             blobs: blobs.map(|blob| blob.descriptor.digest).collect(),
             cri: Some([(NAME.to_owned(), image.config.descriptor.digest)].into()),
+            listed: Vec::new(),
             image,
         }
     }
 
     fn judged(self) -> Vec<ImageStatus> {
-        let Self { image: _, disk, content, records, snapshots, links, blobs, cri } = self;
+        let Self { image: _, disk, content, records, snapshots, links, blobs, cri, listed } = self;
         let disks = vec![SeenDisk { id: disk, place: place(disk), content, hydration: None }];
-        let subjects = subjects(&disks, &records, &snapshots);
+        let subjects = subjects(&disks, &records, &snapshots, &listed);
         judge(&Seen { disks, subjects, snapshots, links, blobs, cri })
     }
 
@@ -208,4 +214,70 @@ fn where_cri_does_not_serve_containerd_has_the_last_word() {
     let mut given = Given::attached();
     given.cri = None;
     assert_eq!(given.reasons(), []);
+}
+
+/// An image that CRI has from elsewhere, unpacked, and its one layer.
+fn pulled(given: &mut Given, name: &str) -> Image {
+    let image = image(name, &[name]);
+    given.records.push(record(&image, &[]));
+    given.snapshots.extend([snapshot(&image.layers[0], &[])]);
+    given.cri.as_mut().unwrap().insert(image.reference.to_string(), image.config.descriptor.digest);
+    image
+}
+
+fn listed(image: &Image, tags: &[&str], digests: &[String]) -> ListedImage {
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    ListedImage { id: image.config.descriptor.digest, tags, digests: digests.to_vec() }
+}
+
+#[test]
+fn what_no_disk_concerns_is_listed_as_the_runtimes_each_image_by_the_names_that_pods_use() {
+    let mut given = Given::attached();
+    let by_digest = |image: &Image| image.reference.at(image.manifest.descriptor.digest).to_string();
+    let ours = by_digest(&given.image);
+    let mut digest_record = record(&given.image, &[(labels::DISK, given.disk.to_string())]);
+    digest_record.record.name.clone_from(&ours);
+    digest_record.record.labels.insert(labels::AS.to_owned(), labels::AS_DIGEST.to_owned());
+    given.records.push(digest_record);
+    let [b, c, d] = ["b:1", "c:1", "d:1"].map(|name| pulled(&mut given, name));
+    let (by_digest_of_c, id) = (by_digest(&c), d.config.descriptor.digest.to_string());
+    given.cri.as_mut().unwrap().extend([
+        (by_digest_of_c.clone(), c.config.descriptor.digest),
+        (id.clone(), d.config.descriptor.digest),
+        ("docker.io/library/b:2".to_owned(), b.config.descriptor.digest),
+    ]);
+    given.listed = vec![
+        listed(&given.image, &[NAME], &[ours]),
+        listed(&b, &["docker.io/library/b:1", "docker.io/library/b:2"], &[by_digest(&b)]),
+        listed(&c, &[], std::slice::from_ref(&by_digest_of_c)),
+        listed(&d, &[], &[]),
+    ];
+    let judged = given.judged();
+    let seen: Vec<_> = judged.iter().map(|image| (image.name.as_str(), image.origin, image.layers)).collect();
+    let expected = [
+        (NAME, Origin::Disk, Some(2)),
+        ("docker.io/library/b:1", Origin::Runtime, Some(1)),
+        ("docker.io/library/b:2", Origin::Runtime, Some(1)),
+        (by_digest_of_c.as_str(), Origin::Runtime, Some(1)),
+        (id.as_str(), Origin::Runtime, Some(1)),
+    ];
+    assert_eq!(seen, expected);
+    assert!(judged.iter().all(ImageStatus::is_warm), "{judged:?}");
+}
+
+#[test]
+fn an_image_of_the_runtime_without_a_layer_or_its_content_is_not_warm() {
+    let mut given = Given::attached();
+    let [b, c] = ["b:1", "c:1"].map(|name| pulled(&mut given, name));
+    given.listed =
+        vec![listed(&b, &["docker.io/library/b:1"], &[]), listed(&c, &["docker.io/library/c:1"], &[])];
+    given.snapshots.remove(&b.layers[0].chain_id.to_string());
+    given.records.last_mut().unwrap().chains.clear();
+    let reasons: Vec<_> = given.judged().into_iter().map(|image| image.reasons).collect();
+    let expected = [
+        vec![],
+        vec![Cold::LayersMissing { layers: vec![b.layers[0].chain_id] }],
+        vec![Cold::BlobsMissing { blobs: vec![c.target().descriptor.digest] }],
+    ];
+    assert_eq!(reasons, expected);
 }

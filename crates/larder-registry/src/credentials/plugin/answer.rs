@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use larder_core::ImageRef;
+use larder_core::{ImageRef, parse_go_duration};
 use serde::Deserialize;
 
-use super::super::{Credential, Secret, go_duration, matching};
+use super::super::{Credential, Secret, matching};
 use super::PluginError;
 
 const KIND: &str = "CredentialProviderResponse";
@@ -85,7 +85,9 @@ fn read(wanted_version: &str, output: &[u8]) -> Result<Answer, String> {
     };
     let keep = match cache_duration {
         None => None,
-        Some(text) => Some(go_duration::parse(&text).ok_or("its cacheDuration is none such as 12h")?),
+        Some(text) => {
+            Some(parse_go_duration(&text).map_err(|error| format!("its cacheDuration is none: {error}"))?)
+        }
     };
     Ok(Answer { key_type, keep, auth: auth.unwrap_or_default() })
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use larder_core::parse_go_duration;
 use serde::Deserialize;
 
-use super::super::go_duration;
 use super::PluginError;
 
 const KIND: &str = "CredentialProviderConfig";
@@ -128,9 +128,10 @@ impl Fields {
                 PLUGIN_VERSIONS[0]
             ));
         }
-        let duration = default_cache_duration.as_deref().and_then(go_duration::parse);
         let default_cache_duration =
-            duration.ok_or_else(|| format!("provider {name} has no defaultCacheDuration such as 12h"))?;
+            default_cache_duration.ok_or_else(|| format!("provider {name} has no defaultCacheDuration"))?;
+        let default_cache_duration = parse_go_duration(&default_cache_duration)
+            .map_err(|error| format!("the defaultCacheDuration of provider {name} is none: {error}"))?;
         let env: Vec<(String, String)> =
             env.unwrap_or_default().into_iter().map(|variable| (variable.name, variable.value)).collect();
         if env
