@@ -148,6 +148,20 @@ mod tests {
     }
 
     #[test]
+    fn labels_follow_also_where_only_the_disk_or_only_the_directory_is_another() {
+        let (old, mut new) = (disk("a", 1, &["x"]), disk("b", 2, &["x"]));
+        new.layers.clone_from(&old.layers);
+        let directory = new.layers[&layer("x")].clone();
+        let mut astray = snapshot("x", &new);
+        astray.labels.insert(labels::DIRECTORY.to_owned(), "snapshots/9/fs".to_owned());
+        let wanted = [Relabel { name: layer("x").to_string(), disk: new.disk, directory }];
+        for snapshot in [snapshot("x", &old), astray] {
+            let moves = plan(&[snapshot], &[link("1", "x", &new)], &[old.clone(), new.clone()], place);
+            assert_eq!((moves.redirect, moves.relabel), (vec![], wanted.to_vec()));
+        }
+    }
+
+    #[test]
     fn an_older_disk_takes_nothing_while_the_newer_is_there_and_all_when_it_is_away() {
         let (old, new) = (disk("a", 1, &["x"]), disk("b", 2, &["x"]));
         let (snapshots, links) = ([snapshot("x", &new)], [link("1", "x", &new)]);

@@ -96,7 +96,9 @@ mod tests {
         assert_eq!(attempts, [30, 60, 120, 240, 300, 300]);
         let longest: Vec<_> = [1, 2, 5, 10, 11, 40, u32::MAX].map(|n| limits.delay(n, 0.0).as_secs()).into();
         assert_eq!(longest, [1, 2, 16, 512, 600, 600, 600]);
-        assert_eq!(limits.delay(11, 1.0).as_secs(), 300, "half of it is left at least");
+        for random in [1.0, 9.0] {
+            assert_eq!(limits.delay(11, random).as_secs(), 300, "half of it is left at least");
+        }
     }
 
     #[test]

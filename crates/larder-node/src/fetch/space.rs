@@ -127,8 +127,12 @@ mod tests {
 
     #[test]
     fn the_floor_is_bytes_or_a_part() {
-        let table =
-            [("0", MinFree::Bytes(0)), ("10G", MinFree::Bytes(10 << 30)), ("15%", MinFree::Percent(15))];
+        let table = [
+            ("0", MinFree::Bytes(0)),
+            ("10G", MinFree::Bytes(10 << 30)),
+            ("15%", MinFree::Percent(15)),
+            ("100%", MinFree::Percent(100)),
+        ];
         for (text, floor) in table {
             assert_eq!(text.parse(), Ok(floor), "{text}");
         }
@@ -138,7 +142,8 @@ mod tests {
         let space = Space { size: 1000, free: 400 };
         assert_eq!(MinFree::default().room(space), 250);
         assert_eq!(MinFree::Bytes(500).room(space), 0);
-        assert!("0%".parse::<MinFree>().unwrap().is_nothing() && !MinFree::default().is_nothing());
+        assert!(["0", "0%"].iter().all(|text| text.parse::<MinFree>().unwrap().is_nothing()));
+        assert!(!MinFree::default().is_nothing() && !MinFree::Bytes(1).is_nothing());
     }
 
     #[test]

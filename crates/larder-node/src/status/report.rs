@@ -195,3 +195,35 @@ fn first_of<T: fmt::Display>(items: &[T]) -> String {
         [first, rest @ ..] => format!("{first} and {} more", rest.len()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cold_image_and_a_disk_with_a_fault_count_and_what_is_the_runtimes_does_not() {
+        let image = |origin, reasons| ImageStatus {
+            name: "a:1".to_owned(),
+            origin,
+            disk: None,
+            pinned: false,
+            layers: None,
+            linked: 0,
+            reasons,
+        };
+        let disk =
+            |fault| DiskStatus { disk: Digest::of(b"disk"), place: "/disk".into(), fault, hydration: None };
+        let table = [
+            (image(Origin::Disk, vec![]), disk(None), true),
+            (image(Origin::Disk, vec![Cold::NotInCri]), disk(None), false),
+            (image(Origin::Others, vec![Cold::NotInCri]), disk(None), false),
+            (image(Origin::Runtime, vec![Cold::NotInCri]), disk(None), true),
+            (image(Origin::Disk, vec![]), disk(Some(DiskFault::NotMounted)), false),
+        ];
+        for (image, disk, warm) in table {
+            let (images, disks) = (vec![image], vec![disk]);
+            let status = NodeStatus { containerd: "2.1.9".to_owned(), limits: Vec::new(), disks, images };
+            assert_eq!(status.is_warm(), warm, "{status:?}");
+        }
+    }
+}

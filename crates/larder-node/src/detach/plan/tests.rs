@@ -190,6 +190,16 @@ fn pulled_layers_are_nobodys_links() {
 }
 
 #[test]
+fn a_digest_that_somebody_pulled_stays_and_what_is_gone_is_not_removed() {
+    let digest = image("a:1", &["x"]).manifest.descriptor.digest;
+    let node = Fixture::default().pulled(&format!("a@{digest}"), &["x"]).attached("a:1", &["x"]);
+    assert_eq!(released(&node.plan(&["a:1"])), [("a:1", 2, 0)]);
+    let mut without_id = Fixture::default().attached("a:1", &["x"]);
+    without_id.0.images.retain(|image| !image.is_id());
+    assert_eq!(released(&without_id.plan(&[])), [("a:1", 3, 1)]);
+}
+
+#[test]
 fn views_and_layers_of_no_image_are_uses() {
     let node = Fixture::default().attached("a:1", &["x"]).writable("view", &["x"]);
     assert_eq!(
@@ -211,6 +221,29 @@ fn two_names_of_one_image_share_its_digests() {
     let node = Fixture::default().attached("a:1", &["x"]).attached("a:2", &["x"]);
     assert_eq!(released(&node.plan(&["a:1"])), [("a:1", 1, 0)]);
     assert_eq!(released(&node.plan(&[])), [("a:1", 4, 1), ("a:2", 4, 1)]);
+}
+
+#[test]
+fn a_container_keeps_only_the_last_name_of_its_image() {
+    let node = Fixture::default().attached("a:1", &["x"]).attached("a:2", &["x"]).container("c", &["x"]);
+    let plan = node.plan(&["a:1"]);
+    assert_eq!((released(&plan), in_use(&plan)), (vec![("a:1", 1, 0)], vec![]));
+    assert_eq!(node.plan(&[]).in_use.len(), 2);
+}
+
+#[test]
+fn what_others_stand_on_is_copied_where_its_link_would_go() {
+    let node = Fixture::default()
+        .attached("a:1", &["x", "y"])
+        .attached("b:1", &["w"])
+        .attached("d:1", &["w", "v"])
+        .container("c", &["w"])
+        .pulled("f:1", &["x", "z"])
+        .pulled("g:1", &["w", "z"]);
+    let base = image("a:1", &["x", "y"]).layers[0].chain_id.to_string();
+    assert_eq!(shared(&node.0, &Selection::default()), [base].into());
+    let running = Selection { disk: None, names: vec![full("b:1")] };
+    assert_eq!(shared(&node.0, &running), [].into());
 }
 
 #[test]
@@ -270,6 +303,9 @@ fn a_digest_whose_name_points_elsewhere_is_an_orphan_in_its_repository_only() {
     let wanted = [a.config.descriptor.digest.to_string(), first, second];
     assert_eq!(orphans(&node.0, &[a.reference.name()].into()), wanted);
     assert!(orphans(&node.0, &["docker.io/library/b".to_owned()].into()).is_empty());
-    let whole = Fixture::default().attached("a:1", &["x"]);
-    assert!(orphans(&whole.0, &[a.reference.name()].into()).is_empty());
+    let by_digest = format!("a@{}", a.manifest.descriptor.digest);
+    for name in ["a:1", &by_digest] {
+        let whole = Fixture::default().attached(name, &["x"]);
+        assert!(orphans(&whole.0, &[a.reference.name()].into()).is_empty(), "{name}");
+    }
 }

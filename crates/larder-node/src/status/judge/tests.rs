@@ -125,7 +125,8 @@ fn each_fault_has_its_reason() {
 
     let mut withdrawn = given();
     withdrawn.records.clear();
-    assert_eq!(withdrawn.reasons(), [Cold::NoRecord]);
+    let withdrawn = &withdrawn.judged()[0];
+    assert_eq!((withdrawn.origin, &withdrawn.reasons[..]), (Origin::Disk, &[Cold::NoRecord][..]));
 
     let mut removed = given();
     removed.snapshots.remove(&layer.to_string());
@@ -241,13 +242,17 @@ fn what_no_disk_concerns_is_listed_as_the_runtimes_each_image_by_the_names_that_
     given.records.push(digest_record);
     let [b, c, d] = ["b:1", "c:1", "d:1"].map(|name| pulled(&mut given, name));
     let (by_digest_of_c, id) = (by_digest(&c), d.config.descriptor.digest.to_string());
+    // Content of another platform, which the runtime does not run.
+    let other = record(&image("o:1", &["other"]), &[]).chains.remove(0);
+    given.records.iter_mut().for_each(|image| image.chains.insert(0, other.clone()));
     given.cri.as_mut().unwrap().extend([
         (by_digest_of_c.clone(), c.config.descriptor.digest),
         (id.clone(), d.config.descriptor.digest),
         ("docker.io/library/b:2".to_owned(), b.config.descriptor.digest),
     ]);
     given.listed = vec![
-        listed(&given.image, &[NAME], &[ours]),
+        // Of ours without its name CRI lists the digests alone.
+        listed(&given.image, &[], &[ours]),
         listed(&b, &["docker.io/library/b:1", "docker.io/library/b:2"], &[by_digest(&b)]),
         listed(&c, &[], std::slice::from_ref(&by_digest_of_c)),
         listed(&d, &[], &[]),
@@ -280,4 +285,37 @@ fn an_image_of_the_runtime_without_a_layer_or_its_content_is_not_warm() {
         vec![Cold::BlobsMissing { blobs: vec![c.target().descriptor.digest] }],
     ];
     assert_eq!(reasons, expected);
+}
+
+#[test]
+fn of_two_disks_with_an_image_the_one_counts_that_its_record_names() {
+    let given = Given::attached();
+    let newer = Digest::of(b"newer");
+    let disk = |id| SeenDisk { id, place: place(id), content: given.content.clone(), hydration: None };
+    for id in [given.disk, newer] {
+        let mut records = given.records.clone();
+        records[0].record.labels.insert(labels::DISK.to_owned(), id.to_string());
+        let subjects = subjects(&[disk(given.disk), disk(newer)], &records, &given.snapshots, &[]);
+        assert_eq!(subjects.iter().map(|subject| subject.disk).collect::<Vec<_>>(), [Some(id)]);
+    }
+}
+
+#[test]
+fn what_was_attached_from_a_disk_of_which_nothing_is_left_is_told_by_each_name() {
+    let given = Given::attached();
+    let mut by_digest = given.records[0].clone();
+    by_digest.record.name = given.image.reference.at(given.image.target().descriptor.digest).to_string();
+    by_digest.record.labels.insert(labels::PINNED.to_owned(), "no".to_owned());
+    let records = [given.records[0].clone(), by_digest];
+    let subjects = subjects(&[], &records, &BTreeMap::new(), &[]);
+    let seen = Seen {
+        disks: Vec::new(),
+        subjects,
+        snapshots: BTreeMap::new(),
+        links: BTreeMap::new(),
+        blobs: given.blobs,
+        cri: None,
+    };
+    let judged: Vec<_> = judge(&seen).into_iter().map(|image| (image.origin, image.pinned)).collect();
+    assert_eq!(judged, [(Origin::Disk, true), (Origin::Disk, false)]);
 }
