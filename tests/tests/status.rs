@@ -284,6 +284,25 @@ fn a_recorded_disk_without_a_place_is_named() {
 }
 
 #[test]
+fn a_disk_that_only_running_containers_still_read_is_not_missed() {
+    let baked = Baked::new();
+    let older = BakedDisk::of(&[&baked.one]).unwrap();
+    on_each(|containerd| {
+        let _state = State::of(containerd);
+        let (old, new) = (older.device()?, baked.device());
+        attach(containerd, &old)?.done()?;
+        let running = containerd.start_container(&baked.one, &["/bin/busybox", "sleep", "600"])?;
+        let ran = attach(containerd, &new)?;
+        ensure!(ran.status == Some(0) && ran.stderr.contains("still read"), "{ran:?}");
+        let (status, warm) = status(containerd)?;
+        ensure!(warm && status["disks"].as_array().map(Vec::len) == Some(1), "{status:#}");
+        drop(running);
+        Ok(())
+    })
+    .unwrap();
+}
+
+#[test]
 fn what_the_runtime_has_apart_from_disks_is_told_and_is_not_counted() {
     let baked = Baked::new();
     let device = baked.device();

@@ -84,10 +84,12 @@ fn ids(listed: Vec<ListedImage>) -> BTreeMap<String, Digest> {
 
 /// The disks that are to be there, each with the images that are wanted from it.
 fn look_at_disks(state: &StateDir) -> Result<Vec<SeenDisk>, StatusError> {
-    let records = state.records()?.into_iter().filter(|record| !record.leaving);
+    let (leaving, staying): (Vec<_>, Vec<_>) =
+        state.records()?.into_iter().partition(|record| record.leaving);
     let wanted: BTreeMap<Digest, BTreeSet<String>> =
-        records.map(|record| (record.disk, record.images)).collect();
-    let known: BTreeSet<Digest> = state.known_disks()?.into_iter().chain(wanted.keys().copied()).collect();
+        staying.into_iter().map(|record| (record.disk, record.images)).collect();
+    let mut known = state.known_disks()?;
+    known.retain(|disk| leaving.iter().all(|record| record.disk != *disk));
     let seen = |id| {
         let place = state.place(id);
         let mut content = look_at_disk(id, &place)?;
