@@ -162,8 +162,8 @@ fn a_pulled_image_on_an_attached_layer_is_judged_too() {
         ensure!(warm, "{seen:#}");
         let named =
             |name: &str| seen["images"].as_array().unwrap().iter().filter(|i| i["name"] == name).count();
-        let names = [&baked.one, &baked.two, &above.to_string()];
-        ensure!(names.into_iter().all(|name| named(name) == 1), "each image once: {seen:#}");
+        let all = [&baked.one, &baked.two, &above.to_string()];
+        ensure!(all.into_iter().all(|name| named(name) == 1), "each image once: {seen:#}");
         ensure!(origin(&seen, &above.to_string())? == "others", "{seen:#}");
         state.unmount();
         expect_cold(containerd, &above.to_string(), &["diskAway"])

@@ -33,7 +33,7 @@ impl Begun {
         let records = state.records()?;
         let latest = records.iter().map(|record| record.generation).max().unwrap_or_default();
         let earlier = records.into_iter().find(|record| record.disk == disk.id);
-        let traces = source.traces();
+        let traces = source.traces()?;
         let known = earlier.as_ref().filter(|record| !record.leaving);
         let record = DiskRecord {
             disk: disk.id,

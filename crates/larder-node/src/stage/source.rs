@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -53,17 +54,24 @@ impl DiskSource {
     }
 
     /// Of which a record says how it is found again.
-    pub(crate) fn traces(&self) -> Traces {
+    pub(crate) fn traces(&self) -> Result<Traces, StageError> {
         let device = match self {
             Self::Device(device) => Some(device.clone()),
-            Self::Directory(_) | Self::Tree(_) => device_of(&self.path()).ok().flatten(),
+            Self::Directory(_) | Self::Tree(_) => {
+                device_of(&self.path()).map_err(failed("read", self.name()))?
+            }
         };
-        let uuid = device.as_deref().and_then(|device| uuid_of(device).ok().flatten());
+        let uuid = match device.as_ref().map(|device| (device, uuid_of(device))) {
+            None => None,
+            // A pod need not see the node's devices.
+            Some((_, Err(error))) if error.kind() == io::ErrorKind::NotFound => None,
+            Some((device, uuid)) => uuid.map_err(failed("read", device))?,
+        };
         let directory = match self {
             Self::Directory(directory) => Some(directory.clone()),
             Self::Device(_) | Self::Tree(_) => None,
         };
-        Traces { device, directory, uuid }
+        Ok(Traces { device, directory, uuid })
     }
 }
 
