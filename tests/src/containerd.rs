@@ -95,6 +95,11 @@ impl Containerd {
         &self.package.version
     }
 
+    /// Whether it is of this minor version.
+    pub fn is(&self, version: Version) -> bool {
+        self.version().starts_with(&format!("{version}."))
+    }
+
     /// The daemon's process.
     pub fn pid(&self) -> Result<u32> {
         self.daemon.as_ref().map(Daemon::pid).context("containerd does not run")

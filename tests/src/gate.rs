@@ -1,11 +1,13 @@
-//! A door between the product and containerd: a unix socket that passes everything on, counts the gRPC requests, and does
+//! A door between the product and containerd: a unix socket that passes everything on, looks at the gRPC requests, and does
 //! something just before it lets a certain one through, such as ending whoever asks.
+
+mod request;
 
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -13,42 +15,55 @@ use anyhow::{Context, Result};
 
 use crate::workdir::Workdir;
 
+pub use request::Kind;
+
 /// What a client says first (RFC 9113, section 3.4), and how long a frame's head is, bytes.
 const PREFACE: usize = 24;
 const FRAME_HEAD: usize = 9;
 /// The type of the frame that opens a stream, which is a request where a client sends it.
 const HEADERS: u8 = 1;
 
+/// Given a request's number, from 1, and its kind; whether it is the one.
+type Choose = Box<dyn FnMut(usize, Kind) -> bool + Send>;
 type Act = Box<dyn FnOnce() + Send>;
 
 /// An open door; closing it ends nothing that is on its way.
 #[derive(Debug)]
 pub struct Gate {
     dir: Workdir,
-    requests: Arc<AtomicUsize>,
+    acted: Arc<AtomicBool>,
     closed: Arc<AtomicBool>,
 }
 
 struct Door {
     upstream: PathBuf,
-    requests: Arc<AtomicUsize>,
-    at: usize,
-    act: Mutex<Option<Act>>,
+    acted: Arc<AtomicBool>,
+    /// Until the one request has come.
+    waiting: Mutex<Waiting>,
+}
+
+struct Waiting {
+    requests: usize,
+    choose: Choose,
+    act: Option<Act>,
 }
 
 impl Gate {
-    /// Opens a door to the socket `upstream`, which does `act` before it lets the request number `at` through, from 1.
-    pub fn open(upstream: &Path, at: usize, act: impl FnOnce() + Send + 'static) -> Result<Self> {
+    /// Opens a door to the socket `upstream`, which does `act` before it lets the first request through that `choose` takes.
+    pub fn open(
+        upstream: &Path,
+        choose: impl FnMut(usize, Kind) -> bool + Send + 'static,
+        act: impl FnOnce() + Send + 'static,
+    ) -> Result<Self> {
         let dir = Workdir::new()?;
-        let requests = Arc::new(AtomicUsize::new(0));
         let listener = UnixListener::bind(dir.join("sock")).context("open a door to containerd")?;
-        let closed = Arc::new(AtomicBool::new(false));
+        let (acted, closed) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
         let shut = Arc::clone(&closed);
+        let waiting = Waiting { requests: 0, choose: Box::new(choose), act: Some(Box::new(act)) };
         let door = Arc::new(Door {
             upstream: upstream.to_owned(),
-            requests: Arc::clone(&requests),
-            at,
-            act: Mutex::new(Some(Box::new(act))),
+            acted: Arc::clone(&acted),
+            waiting: Mutex::new(waiting),
         });
         thread::spawn(move || {
             // Ends with the connection by which the door is closed.
@@ -60,7 +75,7 @@ impl Gate {
                 thread::spawn(move || door.serve(&client));
             }
         });
-        Ok(Self { dir, requests, closed })
+        Ok(Self { dir, acted, closed })
     }
 
     /// Where it is.
@@ -68,9 +83,9 @@ impl Gate {
         self.dir.join("sock")
     }
 
-    /// How many requests have come by.
-    pub fn requests(&self) -> usize {
-        self.requests.load(Ordering::SeqCst)
+    /// Whether the one request has come.
+    pub fn acted(&self) -> bool {
+        self.acted.load(Ordering::SeqCst)
     }
 }
 
@@ -105,14 +120,30 @@ impl Door {
             let mut frame = head.to_vec();
             frame.resize(FRAME_HEAD + length, 0);
             client.read_exact(&mut frame[FRAME_HEAD..])?;
-            if head[3] == HEADERS && self.requests.fetch_add(1, Ordering::SeqCst) + 1 == self.at {
-                let act = locked(&self.act).take();
-                if let Some(act) = act {
-                    act();
-                }
+            if head[3] == HEADERS {
+                self.look(&frame[FRAME_HEAD..])?;
             }
             server.write_all(&frame)?;
         }
+    }
+}
+
+impl Door {
+    /// Acts, if this is the one.
+    fn look(&self, block: &[u8]) -> io::Result<()> {
+        let kind = Kind::of(block).ok_or_else(|| io::Error::other("a request without a path"))?;
+        let act = {
+            let mut waiting = locked(&self.waiting);
+            waiting.requests += 1;
+            let number = waiting.requests;
+            // Not asked again once it has chosen.
+            if waiting.act.is_some() && (waiting.choose)(number, kind) { waiting.act.take() } else { None }
+        };
+        if let Some(act) = act {
+            self.acted.store(true, Ordering::SeqCst);
+            act();
+        }
+        Ok(())
     }
 }
 

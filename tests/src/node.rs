@@ -1,18 +1,19 @@
 //! A node as an attach sees it: a baked disk on a device, a containerd, and a state directory beside it.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::mount::{UnmountFlags, unmount};
 use tempfile::TempDir;
 
-use crate::containerd::{Containerd, Finished};
-use crate::gate::Gate;
+use crate::containerd::{Containerd, Finished, Version};
+use crate::gate::{Gate, Kind};
 use crate::larder::{Ran, command, larder, node_arguments};
 use crate::loopdev::{Access, LoopDevice};
 
@@ -93,44 +94,75 @@ pub fn attach(containerd: &Containerd, device: &LoopDevice) -> Result<Ran> {
     node(containerd, &["attach", "--disk", &device.path().to_string_lossy()])
 }
 
-/// Runs a command of the binary and kills it just before its request number `at` reaches containerd; false where it
-/// ended before that, by itself and with success.
-pub fn killed_at(containerd: &Containerd, words: &[&str], at: usize) -> Result<bool> {
-    let child: Arc<Mutex<Option<Child>>> = Arc::default();
-    let victim = Arc::clone(&child);
-    let gate = Gate::open(&containerd.socket(), at, move || kill(&victim))?;
-    let mut arguments = node_arguments(containerd);
-    arguments[1] = gate.socket().to_string_lossy().into_owned();
-    let spawned = command()?.args(words).args(arguments).spawn().context("start larder")?;
-    *child.lock().unwrap_or_else(PoisonError::into_inner) = Some(spawned);
-    loop {
-        // Not waited for while the lock is held, for the killer needs it.
-        let ended = child.lock().unwrap_or_else(PoisonError::into_inner).as_mut().map(Child::try_wait);
-        if let Some(status) = ended.transpose()?.flatten() {
-            ensure!(status.success() || gate.requests() >= at, "larder ended with {status}");
-            return Ok(gate.requests() >= at);
+/// Where a command is killed, run after run: just before a request of its to containerd.
+#[derive(Clone, Debug)]
+pub struct KillPoints {
+    every: bool,
+    runs: usize,
+    kinds: Arc<Mutex<BTreeSet<Kind>>>,
+}
+
+impl KillPoints {
+    /// Every request on the latest containerd, and one of each kind on the others, to which Larder says the same.
+    pub fn on(containerd: &Containerd) -> Self {
+        Self { every: containerd.is(Version::V2_1), runs: 0, kinds: Arc::default() }
+    }
+
+    /// How many runs were killed.
+    pub fn count(&self) -> usize {
+        self.runs
+    }
+
+    /// Runs the command and kills it at the next point; false where it ended before that, by itself and with success.
+    pub fn kill(&mut self, containerd: &Containerd, words: &[&str]) -> Result<bool> {
+        let (every, next, kinds) = (self.every, self.runs + 1, Arc::clone(&self.kinds));
+        let choose = move |number, kind| {
+            let new = locked(&kinds).insert(kind);
+            if every { number == next } else { new }
+        };
+        let child: Arc<Mutex<Option<Child>>> = Arc::default();
+        let victim = Arc::clone(&child);
+        let gate = Gate::open(&containerd.socket(), choose, move || kill(&victim))?;
+        let mut arguments = node_arguments(containerd);
+        arguments[1] = gate.socket().to_string_lossy().into_owned();
+        *locked(&child) = Some(command()?.args(words).args(arguments).spawn().context("start larder")?);
+        loop {
+            // Not waited for while the lock is held, for the killer needs it.
+            let ended = locked(&child).as_mut().map(Child::try_wait);
+            if let Some(status) = ended.transpose()?.flatten() {
+                ensure!(status.success() || gate.acted(), "larder ended with {status}");
+                self.runs += usize::from(gate.acted());
+                return Ok(gate.acted());
+            }
+            sleep(Duration::from_millis(1));
         }
-        sleep(Duration::from_millis(1));
     }
 }
 
-/// Runs a command of the binary and kills it after `delay`; false where it had ended by then, with success.
-pub fn killed_after(containerd: &Containerd, words: &[&str], delay: Duration) -> Result<bool> {
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a command of the binary and kills it after `limit`; how long it ran. One that had ended by then has succeeded.
+pub fn killed_after(containerd: &Containerd, words: &[&str], limit: Duration) -> Result<Duration> {
+    let begun = Instant::now();
     let mut child =
         command()?.args(words).args(node_arguments(containerd)).spawn().context("start larder")?;
-    sleep(delay);
-    let ended = child.try_wait()?;
+    while begun.elapsed() < limit {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "larder ended with {status}");
+            return Ok(begun.elapsed());
+        }
+        sleep(Duration::from_millis(1));
+    }
     child.kill()?;
     child.wait()?;
-    ended.map_or(Ok(true), |status| {
-        ensure!(status.success(), "larder ended with {status}");
-        Ok(false)
-    })
+    Ok(begun.elapsed())
 }
 
 fn kill(victim: &Mutex<Option<Child>>) {
     loop {
-        if let Some(child) = victim.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+        if let Some(child) = locked(victim).as_mut() {
             let _ = child.kill();
             // The request that was stopped must not go on before the process has ended.
             let _ = child.wait();

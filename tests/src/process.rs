@@ -2,9 +2,11 @@
 
 mod daemon;
 mod kill;
+mod memory;
 
 pub use daemon::Daemon;
 pub(crate) use kill::{kill_tree, processes};
+pub use memory::{anonymous_memory, wait_and_watch_memory};
 
 use std::fs::File;
 use std::io::{Read, Seek};

@@ -29,14 +29,16 @@ const LOGGED: Duration = Duration::from_secs(5);
 /// Marks the lab's own requests in the log.
 const USER_AGENT: &str = "larder-lab";
 
+/// Hosts that are spoken to in plain HTTP.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
+
 /// A running registry; it ends, and its images with it, on drop.
 #[derive(Debug)]
 pub struct Registry {
     daemon: Daemon,
     address: String,
-    credentials: Option<Credentials>,
     tls: Option<tls::Files>,
-    http: reqwest::Client,
+    api: push::Api,
     _dir: Workdir,
 }
 
@@ -80,16 +82,14 @@ impl Registry {
         if let Some(tls) = &tls {
             http = http.tls_certs_only(reqwest::Certificate::from_pem_bundle(&fs::read(&tls.authority)?)?);
         }
-        Ok(Self { daemon, address, credentials, tls, http: http.build()?, _dir: dir })
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let api = push::Api::new(http.build()?, &format!("{scheme}://{address}/"), credentials)?;
+        Ok(Self { daemon, address, tls, api, _dir: dir })
     }
 
     /// The PEM file with the authority that vouches for it; none for a registry of plain HTTP.
     pub fn authority(&self) -> Option<&Path> {
         self.tls.as_ref().map(|tls| tls.authority.as_path())
-    }
-
-    fn scheme(&self) -> &'static str {
-        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where it listens: `127.0.0.1:40123`.
@@ -106,14 +106,14 @@ impl Registry {
     /// Pushes `image` as `name` and returns its reference; blobs that are there already are not sent again.
     pub fn push(&self, image: &Image, name: &str) -> Result<ImageRef> {
         let reference = self.reference(name)?;
-        wait(self.push_image(image, &reference)).with_context(|| format!("push {reference}"))?;
+        wait(self.api.push_image(image, &reference)).with_context(|| format!("push {reference}"))?;
         Ok(reference)
     }
 
     /// Pushes an index with its images as `name`.
     pub fn push_multi(&self, images: &MultiImage, name: &str) -> Result<ImageRef> {
         let reference = self.reference(name)?;
-        wait(self.push_index(images, &reference)).with_context(|| format!("push {reference}"))?;
+        wait(self.api.push_index(images, &reference)).with_context(|| format!("push {reference}"))?;
         Ok(reference)
     }
 
@@ -121,7 +121,7 @@ impl Registry {
     pub fn requests(&self) -> Result<Vec<Request>> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let marker = format!("/v2/?marker={}", NEXT.fetch_add(1, Ordering::Relaxed));
-        wait(self.get(&marker))?;
+        wait(self.api.get(&marker))?;
         until("the registry's log", LOGGED, || {
             let requests = log::parse(&self.daemon.log()?);
             ensure!(
@@ -137,6 +137,16 @@ impl Registry {
         let requests = self.requests()?;
         Ok(requests.iter().skip(since).filter_map(Request::blob_sent).collect())
     }
+}
+
+/// Pushes `image` to any registry: over TLS, but for this machine's own, which have none. Token servers are not asked.
+pub fn push(image: &Image, to: &ImageRef, credentials: Option<Credentials>) -> Result<()> {
+    let host = to.registry();
+    let name = host.rsplit_once(':').map_or(host, |(name, _port)| name);
+    let scheme = if LOOPBACK.contains(&name) { "http" } else { "https" };
+    let http = reqwest::Client::builder().user_agent(USER_AGENT).build()?;
+    let api = push::Api::new(http, &format!("{scheme}://{host}/"), credentials)?;
+    wait(api.push_image(image, to)).with_context(|| format!("push {to}"))
 }
 
 fn configuration(

@@ -17,6 +17,7 @@ use larder_tests::cri_server::{Answer, CriServer, Pull};
 use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, busybox};
 use larder_tests::larder::{Ran, binary, command, finished};
 use larder_tests::loopdev::{Access, LoopDevice, Mount};
+use larder_tests::process::wait_and_watch_memory;
 use larder_tests::proxy::{Fault, Kind, Proxy, ProxyBuilder};
 use larder_tests::registry::{Credentials, Registry};
 use tonic::Code;
@@ -381,13 +382,6 @@ fn at_most_so_many_pulls_run_at_once_and_a_broken_image_holds_up_no_other() {
     assert!(pulls.iter().filter(|pull| pull.image == "broken:1").count() > 2, "it is tried again meanwhile");
 }
 
-/// Anonymous memory of a process, in KiB.
-fn anonymous(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("RssAnon:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[test]
 fn ten_thousand_lines_with_repetitions_are_pulled_once_each_in_little_memory() {
     let node = CriServer::start(|_| Answer::Pulled).unwrap();
@@ -401,18 +395,11 @@ fn ten_thousand_lines_with_repetitions_are_pulled_once_each_in_little_memory() {
         "--min-free=0",
     ]);
     let mut running = fetch.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let mut most = 0;
-    let status = loop {
-        most = most.max(anonymous(running.id()).unwrap_or(0));
-        if let Some(status) = running.try_wait().unwrap() {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
-    println!("5000 images: {most} KiB of anonymous memory");
+    let (status, most) = wait_and_watch_memory(&mut running).unwrap();
+    println!("5000 images: {most} bytes of anonymous memory");
     assert_eq!(status.code(), Some(0));
     assert_eq!((node.pulls().len(), node.images().len()), (4999, 5000));
-    assert!(most < 32 << 10, "{most} KiB");
+    assert!(most < 32 << 20, "{most} bytes");
 }
 
 /// What a runtime would ask a registry for, without storing it.

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use larder_core::ImageRef;
 use larder_node::Attempt;
 use larder_node::cri::Auth;
 use larder_node::fetch::{
-    Event, FetchOptions, FetchReport, ImageList, Limits, MinFree, Missing, Present, Registries, Reporter,
-    fetch,
+    Event, FetchOptions, FetchReport, ImageList, Limits, MinFree, Missing, Offer, Present, Registries,
+    Reporter, fetch,
 };
 use larder_tests::cri_server::{Answer, CriServer, IMAGE_SIZE, Pull};
 use tonic::Code;
@@ -20,14 +20,32 @@ use tonic::Code;
 struct Users(&'static [&'static str]);
 
 impl Registries for Users {
-    async fn credentials(&self, _image: &ImageRef) -> Vec<Option<Auth>> {
-        let auth = |user: &&str| (!user.is_empty()).then(|| auth_of(user));
-        self.0.iter().map(auth).collect()
+    async fn credentials(&self, _image: &ImageRef) -> Offer {
+        Offer { credentials: auths_of(self.0), more_to_come: false }
     }
 
     async fn size(&self, _image: &ImageRef) -> Option<u64> {
         None
     }
+}
+
+/// Nothing is there at first; who is waited for comes with the third question.
+struct Late(Cell<u32>);
+
+impl Registries for Late {
+    async fn credentials(&self, _image: &ImageRef) -> Offer {
+        self.0.set(self.0.get() + 1);
+        let here = self.0.get() >= 3;
+        Offer { credentials: if here { auths_of(&["good"]) } else { Vec::new() }, more_to_come: !here }
+    }
+
+    async fn size(&self, _image: &ImageRef) -> Option<u64> {
+        None
+    }
+}
+
+fn auths_of(users: &[&str]) -> Vec<Option<Auth>> {
+    users.iter().map(|user| (!user.is_empty()).then(|| auth_of(user))).collect()
 }
 
 fn auth_of(user: &str) -> Auth {
@@ -61,10 +79,14 @@ fn options(node: &CriServer) -> FetchOptions {
 }
 
 fn run(node: &CriServer, users: &'static [&'static str]) -> (FetchReport, Vec<Attempt>, Duration) {
+    run_with(node, &Users(users))
+}
+
+fn run_with(node: &CriServer, registries: &impl Registries) -> (FetchReport, Vec<Attempt>, Duration) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (told, begun) = (Told::default(), Instant::now());
     let list = ImageList::parse(["h.example/a:1"]);
-    let report = runtime.block_on(fetch(list, &options(node), &Users(users), &told)).unwrap();
+    let report = runtime.block_on(fetch(list, &options(node), registries, &told)).unwrap();
     (report, told.0.into_inner(), begun.elapsed())
 }
 
@@ -127,4 +149,19 @@ fn when_every_credential_is_denied_the_image_is_given_up_at_once() {
     assert!(reason.contains("unauthorized: who are you"), "{reason}");
     assert_eq!(users(&node), some(&["bad", ""]));
     assert!(took < Duration::from_secs(2), "{took:?}");
+}
+
+#[test]
+fn a_credential_that_comes_late_is_waited_for_only_by_the_image_that_needs_it() {
+    let node = CriServer::start(script).unwrap();
+    let (report, _, _) = run_with(&node, &Late(Cell::new(0)));
+    assert!(matches!(report.images[0].1, Ok(Present::Pulled { attempts: 2, .. })), "{report:?}");
+    // Denied without one, it is not asked again until there is another.
+    assert_eq!(users(&node), some(&["", "good"]));
+
+    let open = CriServer::start(|_: &Pull| Answer::Pulled).unwrap();
+    let late = Late(Cell::new(0));
+    let (report, _, _) = run_with(&open, &late);
+    assert!(!report.has_failures(), "{report:?}");
+    assert_eq!((users(&open), late.0.get()), (some(&[""]), 1));
 }

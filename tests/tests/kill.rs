@@ -2,22 +2,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use larder_tests::containerd::{Containerd, on_each};
 use larder_tests::gate::Gate;
-use larder_tests::image::{Compression, Entry, Image, ImageBuilder, LayerBuilder, busybox};
+use larder_tests::image::{Compression, Entry, Image, ImageBuilder, Layer, LayerBuilder, busybox};
 use larder_tests::larder::{larder, node_arguments};
 use larder_tests::node::{
-    BakedDisk, State, attach, dangling, expect_run, killed_after, killed_at, links, node,
+    BakedDisk, KillPoints, State, attach, dangling, expect_run, killed_after, links, node,
 };
 use larder_tests::registry::Registry;
 
 /// Far more requests than an attach of three layers makes.
 const MOST_REQUESTS: usize = 200;
+/// Fewer requests than any command makes, and fewer kinds of them.
+const FEWEST: usize = 10;
+/// At how many moments a copy is killed.
+const MOMENTS: u32 = 8;
 
 /// `ours` is baked; `theirs` stands on the same base and is pulled before, so that nothing of it may go.
 struct Shelf {
@@ -27,23 +32,59 @@ struct Shelf {
     theirs: larder_core::ImageRef,
 }
 
-fn shelf() -> Shelf {
-    let registry = Registry::start().unwrap();
-    let (base, other) = (busybox().unwrap(), busybox().unwrap().entry(Entry::file("other", "")));
-    let [base, other] = [base, other].map(|layer| layer.build(Compression::Gzip).unwrap());
-    let image = |base, text: &str| -> Image {
-        let own = LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
-        ImageBuilder::default().layers([base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build()
-    };
-    let ours = registry.push(&image(&base, "ours"), "kill/ours:1").unwrap().to_string();
-    let theirs = registry.push(&image(&other, "theirs"), "kill/theirs:1").unwrap();
-    Shelf { disk: BakedDisk::of(&[&ours]).unwrap(), _registry: registry, ours, theirs }
+/// Shared by the tests of this process, for nobody changes it.
+fn shelf() -> &'static Shelf {
+    static SHELF: OnceLock<Shelf> = OnceLock::new();
+    SHELF.get_or_init(|| {
+        let registry = Registry::start().unwrap();
+        let (base, other) = (busybox().unwrap(), busybox().unwrap().entry(Entry::file("other", "")));
+        let [base, other] = [base, other].map(|layer| layer.build(Compression::Gzip).unwrap());
+        let ours = registry.push(&on(&base, "ours"), "kill/ours:1").unwrap().to_string();
+        let theirs = registry.push(&on(&other, "theirs"), "kill/theirs:1").unwrap();
+        Shelf { disk: BakedDisk::of(&[&ours]).unwrap(), _registry: registry, ours, theirs }
+    })
 }
 
-fn expect_whole(containerd: &Containerd, shelf: &Shelf) -> Result<()> {
+/// An image on `base` that prints `text`.
+fn on(base: &Layer, text: &str) -> Image {
+    let own = LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
+    ImageBuilder::default().layers([base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build()
+}
+
+/// Nothing dangles once the garbage is gone.
+fn expect_no_dangling(containerd: &Containerd) -> Result<()> {
     containerd.sync_gc()?;
     ensure!(dangling(containerd).is_empty(), "dangling: {:?}", dangling(containerd));
+    Ok(())
+}
+
+/// Whatever was begun with ours, theirs runs; and ours does, if it is there.
+fn expect_whole(containerd: &Containerd, shelf: &Shelf) -> Result<()> {
+    expect_no_dangling(containerd)?;
+    if containerd.image_status(&shelf.ours)?.is_some() {
+        expect_run(containerd, &shelf.ours, "ours")?;
+    }
     expect_run(containerd, &shelf.theirs.to_string(), "theirs")
+}
+
+/// Kills a command at each of its points, and gives `step` what came of it; the last time it has ended by itself.
+fn at_each_point(
+    containerd: &Containerd,
+    words: &[&str],
+    mut prepare: impl FnMut() -> Result<()>,
+    mut step: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let mut points = KillPoints::on(containerd);
+    loop {
+        prepare()?;
+        let killed = points.kill(containerd, words)?;
+        step().with_context(|| format!("{words:?}, killed at point {}: {killed}", points.count()))?;
+        if !killed {
+            ensure!(points.count() >= FEWEST, "only {} requests", points.count());
+            return Ok(());
+        }
+        ensure!(points.count() < MOST_REQUESTS, "it never ended by itself");
+    }
 }
 
 #[test]
@@ -54,24 +95,18 @@ fn an_attach_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_on
         containerd.pull(&shelf.theirs)?;
         let device = shelf.disk.device()?;
         let disk = device.path().to_string_lossy().into_owned();
-        let mut at = 1;
-        while killed_at(containerd, &["attach", "--disk", &disk], at)? {
-            let step = || format!("after an attach that was killed at request {at}");
-            expect_whole(containerd, &shelf).with_context(step)?;
-            if containerd.image_status(&shelf.ours)?.is_some() {
-                expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
-            }
-            attach(containerd, &device)?.done().with_context(step)?;
-            expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
-            expect_whole(containerd, &shelf).with_context(step)?;
+        let step = || {
+            expect_whole(containerd, shelf)?;
+            attach(containerd, &device)?.done()?;
+            expect_no_dangling(containerd)?;
+            expect_run(containerd, &shelf.ours, "ours")?;
             ensure!(links(containerd).len() == 2, "{:?}", links(containerd));
-            node(containerd, &["detach"])?.done().with_context(step)?;
+            node(containerd, &["detach"])?.done()?;
             ensure!(links(containerd).is_empty(), "{:?}", links(containerd));
-            at += 1;
-            ensure!(at < MOST_REQUESTS, "it never ended by itself");
-        }
-        ensure!(at > 15, "only {at} requests");
-        Ok(())
+            Ok(())
+        };
+        at_each_point(containerd, &["attach", "--disk", &disk], || Ok(()), step)?;
+        expect_whole(containerd, shelf)
     })
     .unwrap();
 }
@@ -83,26 +118,16 @@ fn a_detach_that_is_killed_at_any_request_leaves_nothing_broken_and_the_next_one
         let state = State::of(containerd);
         containerd.pull(&shelf.theirs)?;
         let device = shelf.disk.device()?;
-        let mut at = 1;
-        loop {
-            attach(containerd, &device)?.done()?;
-            if !killed_at(containerd, &["detach", "--keep-shared"], at)? {
-                break;
-            }
-            let step = || format!("after a detach that was killed at request {at}");
-            expect_whole(containerd, &shelf).with_context(step)?;
-            if containerd.image_status(&shelf.ours)?.is_some() {
-                expect_run(containerd, &shelf.ours, "ours").with_context(step)?;
-            }
-            node(containerd, &["detach"])?.done().with_context(step)?;
+        let prepare = || attach(containerd, &device)?.done().map(drop);
+        let step = || {
+            expect_whole(containerd, shelf)?;
+            node(containerd, &["detach"])?.done()?;
             ensure!(links(containerd).is_empty() && state.places().is_empty(), "{:?}", links(containerd));
-            ensure!(containerd.image_status(&shelf.ours)?.is_none(), "{}", step());
-            expect_whole(containerd, &shelf).with_context(step)?;
-            at += 1;
-            ensure!(at < MOST_REQUESTS, "it never ended by itself");
-        }
-        ensure!(at > 10, "only {at} requests");
-        Ok(())
+            ensure!(containerd.image_status(&shelf.ours)?.is_none(), "it is still there");
+            expect_no_dangling(containerd)
+        };
+        at_each_point(containerd, &["detach", "--keep-shared"], prepare, step)?;
+        expect_whole(containerd, shelf)
     })
     .unwrap();
 }
@@ -112,46 +137,38 @@ fn a_change_of_generation_that_is_killed_at_any_request_leaves_nothing_broken_an
 {
     let registry = Registry::start().unwrap();
     let base = busybox().unwrap().build(Compression::Gzip).unwrap();
-    let image = |text: &str| -> Image {
-        let own = LayerBuilder::default().entry(Entry::file("own", text)).build(Compression::Gzip).unwrap();
-        ImageBuilder::default().layers([&base, &own]).cmd(&["/bin/busybox", "cat", "/own"]).build()
-    };
-    let kept = registry.push(&image("kept"), "kill/kept:1").unwrap().to_string();
-    let moved = registry.push(&image("old"), "kill/moved:1").unwrap().to_string();
+    let kept = registry.push(&on(&base, "kept"), "kill/kept:1").unwrap().to_string();
+    let moved = registry.push(&on(&base, "old"), "kill/moved:1").unwrap().to_string();
     let old = BakedDisk::of(&[&kept, &moved]).unwrap();
-    registry.push(&image("new"), "kill/moved:1").unwrap();
+    registry.push(&on(&base, "new"), "kill/moved:1").unwrap();
     let new = BakedDisk::of(&[&kept, &moved]).unwrap();
     on_each(|containerd| {
         let _state = State::of(containerd);
         let (old, new) = (old.device()?, new.device()?);
         let disk = new.path().to_string_lossy().into_owned();
-        let mut at = 1;
-        loop {
-            let step = || format!("after an attach that was killed at request {at}");
-            attach(containerd, &old)?.done().with_context(step)?;
-            let running = containerd.start_container(&kept, &["/bin/busybox", "sleep", "600"])?;
-            let killed = killed_at(containerd, &["attach", "--disk", &disk], at)?;
-            containerd.sync_gc()?;
-            ensure!(dangling(containerd).is_empty(), "{}: {:?}", step(), dangling(containerd));
-            ensure!(running.exec(&["/bin/busybox", "cat", "/own"])?.stdout == "kept", "{}", step());
-            expect_run(containerd, &kept, "kept").with_context(step)?;
-            let either = containerd.run(&moved, &[]).with_context(step)?.stdout;
-            ensure!(either == "old" || either == "new", "{}: {either:?}", step());
-            attach(containerd, &new)?.done().with_context(step)?;
+        let running = RefCell::new(None);
+        let prepare = || {
+            attach(containerd, &old)?.done()?;
+            running.replace(Some(containerd.start_container(&kept, &["/bin/busybox", "sleep", "600"])?));
+            Ok(())
+        };
+        let step = || {
+            expect_no_dangling(containerd)?;
+            let running = running.take().context("a running container")?;
+            ensure!(running.exec(&["/bin/busybox", "cat", "/own"])?.stdout == "kept", "it reads otherwise");
+            let either = containerd.run(&moved, &[])?.stdout;
+            ensure!(either == "old" || either == "new", "{either:?}");
+            attach(containerd, &new)?.done()?;
             let all = links(containerd);
             let places: BTreeSet<_> = all.iter().map(|(_, target)| target.ancestors().nth(3)).collect();
-            ensure!(places.len() == 1, "{}: all layers are on the new disk: {places:?}", step());
+            ensure!(places.len() == 1, "all layers are on the new disk: {places:?}");
+            expect_run(containerd, &kept, "kept")?;
             drop(running);
-            node(containerd, &["detach"])?.done().with_context(step)?;
+            node(containerd, &["detach"])?.done()?;
             ensure!(links(containerd).is_empty(), "{:?}", links(containerd));
-            if !killed {
-                break;
-            }
-            at += 1;
-            ensure!(at < MOST_REQUESTS, "it never ended by itself");
-        }
-        ensure!(at > 15, "only {at} requests");
-        Ok(())
+            Ok(())
+        };
+        at_each_point(containerd, &["attach", "--disk", &disk], prepare, step)
     })
     .unwrap();
 }
@@ -171,14 +188,15 @@ fn a_copy_of_shared_layers_that_is_killed_at_any_time_is_completed_by_the_next()
     on_each(|containerd| {
         let state = State::of(containerd);
         let device = disk.device()?;
-        let mut delay = Duration::ZERO;
-        loop {
-            let step = || format!("after a detach that was killed after {delay:?}");
+        let mut whole = Duration::ZERO;
+        // The first one is not killed: it tells how long that takes.
+        for moment in (0..MOMENTS).rev() {
+            let step = || format!("moment {moment} of {MOMENTS}, {whole:?}");
             attach(containerd, &device)?.done().with_context(step)?;
             containerd.pull(&above)?;
-            let killed = killed_after(containerd, &["detach", "--keep-shared"], delay)?;
-            containerd.sync_gc()?;
-            ensure!(dangling(containerd).is_empty(), "{}: {:?}", step(), dangling(containerd));
+            let limit = if whole.is_zero() { Duration::MAX } else { whole * moment / MOMENTS };
+            let took = killed_after(containerd, &["detach", "--keep-shared"], limit)?;
+            expect_no_dangling(containerd).with_context(step)?;
             expect_run(containerd, &above.to_string(), "above").with_context(step)?;
             node(containerd, &["detach", "--keep-shared"])?.done().with_context(step)?;
             ensure!(links(containerd).is_empty() && state.places().is_empty(), "{}", step());
@@ -186,11 +204,9 @@ fn a_copy_of_shared_layers_that_is_killed_at_any_time_is_completed_by_the_next()
             ensure!(files.lines().count() == 400, "{}: {} files", step(), files.lines().count());
             containerd.remove_image(&above.to_string())?;
             containerd.sync_gc()?;
-            if !killed {
-                return Ok(());
-            }
-            delay += Duration::from_millis(25);
+            whole = if whole.is_zero() { took } else { whole };
         }
+        Ok(())
     })
     .unwrap();
 }
@@ -211,10 +227,11 @@ fn a_containerd_that_is_restarted_in_the_middle_of_an_attach_is_attached_to_in_t
             std::thread::scope(|scope| -> Result<()> {
                 let (asked, ask) = std::sync::mpsc::channel();
                 let (answer, answered) = std::sync::mpsc::channel();
-                let gate = Gate::open(&socket, at, move || {
+                let act = move || {
                     let _ = asked.send(());
                     let _ = answered.recv();
-                })?;
+                };
+                let gate = Gate::open(&socket, move |number, _| number == at, act)?;
                 let mut arguments = arguments;
                 arguments[1] = gate.socket().to_string_lossy().into_owned();
                 let words = ["attach", "--disk", &disk].map(str::to_owned);
@@ -226,10 +243,10 @@ fn a_containerd_that_is_restarted_in_the_middle_of_an_attach_is_attached_to_in_t
                 ensure!(ran.status == Some(0) || ran.stderr.contains("containerd"), "{ran:?}");
                 Ok(())
             })?;
-            expect_whole(containerd, &shelf)?;
+            expect_whole(containerd, shelf)?;
             attach(containerd, &device)?.done()?;
-            expect_run(containerd, &shelf.ours, "ours")?;
-            expect_whole(containerd, &shelf)?;
+            expect_whole(containerd, shelf)?;
+            ensure!(containerd.image_status(&shelf.ours)?.is_some(), "it is not attached");
             node(containerd, &["detach"])?.done()?;
         }
         Ok(())

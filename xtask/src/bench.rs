@@ -22,12 +22,15 @@ pub(crate) enum Bench {
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
-    /// `larder attach` beside pulls of the same images through CRI
+    /// `larder attach` beside pulls of the same images through CRI, and `larder fetch` beside the least that pulls
     Node {
         /// Runs of each; the medians are printed
         #[arg(long, default_value_t = 3)]
         runs: usize,
     },
+    /// What `node` measures `larder fetch` against
+    #[command(hide = true)]
+    BarePull(node::bare::BarePullArgs),
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
@@ -37,6 +40,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Build { runs } => build::run(*runs),
         Bench::Node { runs } => node::run(*runs),
+        Bench::BarePull(args) => node::bare::run(args),
     }
 }
 

@@ -30,7 +30,7 @@ enum Command {
     Bench(bench::Bench),
     /// Looks for foreign bytes that break a reader, for longer than the tests do
     Fuzz(fuzz::Fuzz),
-    /// Makes Larder's own image, as an OCI layout
+    /// Makes Larder's own image, as an OCI layout or in a registry
     Image(image::ImageArgs),
     /// Runs every check and every test; installs what they need
     Test,

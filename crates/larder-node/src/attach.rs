@@ -159,13 +159,21 @@ async fn attach_staged(
     let lease = node.containerd.create_lease(&state.owner(), SystemTime::now() + LEASE_LIFE).await?;
     let attached = match Session::open(node, &lease, state, staged, pin).await {
         Ok(mut session) => {
-            let attached = session.attach(&images).await;
-            heal::drop_orphans(node, &session.repositories_to_tidy(&images)).await.map(|()| attached)
+            let attached = Box::pin(session.attach(&images)).await;
+            let untidy = session.repositories_to_tidy(&images);
+            let clean = untidy.is_empty() && session.only_added(&attached);
+            heal::drop_orphans(node, &untidy).await.map(|()| (attached, clean))
         }
         Err(error) => Err(error),
     };
-    let dropped = node.containerd.drop_lease(&lease.id).await;
-    let images = attached?;
+    let clean = matches!(attached, Ok((_, true)));
+    let lease = lease.id.as_str();
+    let dropped = if clean {
+        node.containerd.drop_clean_lease(lease).await
+    } else {
+        node.containerd.drop_lease(lease).await
+    };
+    let (images, _) = attached?;
     dropped?;
     Ok(images)
 }

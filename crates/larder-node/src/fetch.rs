@@ -68,10 +68,19 @@ pub enum FetchError {
     Floor(String),
 }
 
+/// Credentials for an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Offer {
+    /// To be tried, the likeliest first; none of it is anonymous. Nothing at all is anonymous, too.
+    pub credentials: Vec<Option<Auth>>,
+    /// Whether to ask again: some that may be needed are still on their way.
+    pub more_to_come: bool,
+}
+
 /// What the engine asks about registries.
 pub trait Registries {
-    /// The credentials to try for an image, the likeliest first; none of it is anonymous. Nothing at all is anonymous, too.
-    fn credentials(&self, image: &ImageRef) -> impl Future<Output = Vec<Option<Auth>>>;
+    /// The credentials that there are for an image by now.
+    fn credentials(&self, image: &ImageRef) -> impl Future<Output = Offer>;
 
     /// The bytes of an image's layers as its registry has them, where that can be told.
     fn size(&self, image: &ImageRef) -> impl Future<Output = Option<u64>>;

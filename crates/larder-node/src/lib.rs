@@ -1,6 +1,6 @@
 //! What runs on a node: attaching a cache disk to containerd, and detaching it.
 //!
-//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label.
+//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label and pull secrets.
 //! It knows no registry.
 
 mod attach;
@@ -17,12 +17,14 @@ mod fixture;
 mod generation;
 mod heal;
 mod hydrate;
+mod kubernetes;
 mod labels;
 pub mod metrics;
 mod node;
 mod node_label;
 mod overlay;
 mod persist;
+mod pull_secret;
 mod stage;
 mod state;
 mod status;
@@ -41,9 +43,11 @@ pub use heal::{HealError, LostDisk};
 pub use hydrate::{
     HydrateError, HydrateOptions, HydrateOutcome, HydrateProgress, Hydration, HydrationState, hydrate,
 };
+pub use kubernetes::SetupError;
 pub use node::{NodeError, PreflightError, SelinuxError};
 pub use node_label::{LabelError, NodeLabeller, Prefetch};
 pub use overlay::OverlayError;
+pub use pull_secret::{SecretError, SecretReader, StoredSecret};
 pub use stage::{DiskSelector, DiskSource, DiskTree, SelectError, StageError, enter_mount_namespace};
 pub use state::StateError;
 pub use status::{Cold, DiskFault, DiskStatus, ImageStatus, NodeStatus, Origin, StatusError, status};

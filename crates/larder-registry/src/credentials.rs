@@ -23,6 +23,7 @@ use docker_config::{DockerConfig, Found};
 
 pub use google::{GoogleError, GoogleTokens};
 pub use keyring::{Candidates, Keyring, KeyringOptions, PluginPaths, PullSecret, PullSecretForm};
+use keyring::{JSON_TYPE, LEGACY_TYPE};
 pub use plugin::PluginError;
 pub use source::{Token, TokenAnswer, TokenError, TokenSource};
 
@@ -125,6 +126,22 @@ pub enum CredentialError {
         program: String,
         /// Whose credential was asked for.
         server: String,
+    },
+    /// A Secret is of a type that has no credentials for registries.
+    #[error("secret {name} is of type {kind:?}, and not a pull secret ({JSON_TYPE} or {LEGACY_TYPE})")]
+    SecretType {
+        /// Its namespace and name.
+        name: String,
+        /// Its type.
+        kind: String,
+    },
+    /// A pull secret lacks what its type promises.
+    #[error("pull secret {name} has no {key}")]
+    SecretKey {
+        /// Its namespace and name.
+        name: String,
+        /// The missing key of its data.
+        key: &'static str,
     },
     /// A credential-provider plugin failed.
     #[error(transparent)]

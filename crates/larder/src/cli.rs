@@ -20,7 +20,7 @@ pub(crate) use deploy::{
     deploy_tool,
 };
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
-pub(crate) use fetch::FetchArgs;
+pub(crate) use fetch::{FetchArgs, SecretName};
 pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
 pub(crate) use metrics::{AggregateMetricsArgs, SleepArgs};
 pub(crate) use names::parse;

@@ -17,7 +17,7 @@ pub(crate) use attach::Attach;
 pub(crate) use image::{REPOSITORY, TAG, Version};
 pub(crate) use list::ImageList;
 pub(crate) use metadata::Instance;
-pub(crate) use name::{InstanceName, Label, ObjectName};
+pub(crate) use name::{InstanceName, Label, NameError, ObjectName};
 pub(crate) use object::{Object, yaml};
 pub(crate) use placement::{MaxUnavailable, Placement, SelectorError, label, selector};
 pub(crate) use prefetcher::{Credentials, Metrics, Prefetcher, ServiceType};

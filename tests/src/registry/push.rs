@@ -5,15 +5,29 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use larder_core::{Blob, Descriptor, ImageRef};
 use reqwest::header::{CONTENT_TYPE, LOCATION};
-use reqwest::{Body, Method, RequestBuilder, Response};
+use reqwest::{Body, Client, Method, RequestBuilder, Response, Url};
 
-use super::Registry;
+use super::Credentials;
 use crate::image::{Family, Image, MultiImage};
 
 /// The largest blobs here are gigabytes, on the same machine.
 const REQUEST: Duration = Duration::from_mins(5);
 
-impl Registry {
+/// How one registry is spoken to.
+#[derive(Debug)]
+pub(super) struct Api {
+    http: Client,
+    root: Url,
+    credentials: Option<Credentials>,
+}
+
+impl Api {
+    /// `root` is like `http://127.0.0.1:40123/`.
+    pub(super) fn new(http: Client, root: &str, credentials: Option<Credentials>) -> Result<Self> {
+        let root = Url::parse(root).with_context(|| format!("the URL {root}"))?;
+        Ok(Self { http, root, credentials })
+    }
+
     pub(super) async fn push_image(&self, image: &Image, to: &ImageRef) -> Result<()> {
         self.push_blobs(image, to).await?;
         self.push_manifest(&image.manifest, to).await
@@ -42,14 +56,15 @@ impl Registry {
         to: &ImageRef,
     ) -> Result<()> {
         let blobs = format!("/v2/{}/blobs", to.repository());
-        let there = self.request(Method::HEAD, &format!("{blobs}/{}", blob.digest)).send().await?;
+        let there = self.request(Method::HEAD, &format!("{blobs}/{}", blob.digest))?.send().await?;
         if there.status().is_success() {
             return Ok(());
         }
-        let upload = answered(self.request(Method::POST, &format!("{blobs}/uploads/"))).await?;
+        let upload = answered(self.request(Method::POST, &format!("{blobs}/uploads/"))?).await?;
         let location = upload.headers().get(LOCATION).context("an upload without a location")?.to_str()?;
-        let url = reqwest::Url::parse_with_params(location, [("digest", blob.digest.to_string())])?;
-        let put = self.authorised(self.http.put(url)).header("content-length", blob.size);
+        let mut url = self.root.join(location)?;
+        url.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
+        let put = self.at(Method::PUT, url).header("content-length", blob.size);
         answered(put.body(open().await?)).await.with_context(|| format!("blob {}", blob.digest))?;
         Ok(())
     }
@@ -57,7 +72,7 @@ impl Registry {
     async fn push_manifest(&self, manifest: &Blob, to: &ImageRef) -> Result<()> {
         let digest = manifest.descriptor.digest.to_string();
         let name = to.tag().unwrap_or(&digest);
-        let put = self.request(Method::PUT, &format!("/v2/{}/manifests/{name}", to.repository()));
+        let put = self.request(Method::PUT, &format!("/v2/{}/manifests/{name}", to.repository()))?;
         let put = put.header(CONTENT_TYPE, &manifest.descriptor.media_type).body(manifest.bytes.clone());
         answered(put).await.with_context(|| format!("manifest {name}"))?;
         Ok(())
@@ -65,17 +80,19 @@ impl Registry {
 
     /// Any path; used to leave a mark in the log too.
     pub(super) async fn get(&self, path: &str) -> Result<Response> {
-        answered(self.request(Method::GET, path)).await
+        answered(self.request(Method::GET, path)?).await
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.authorised(self.http.request(method, format!("{}://{}{path}", self.scheme(), self.address)))
+    fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
+        Ok(self.at(method, self.root.join(path)?))
     }
 
-    fn authorised(&self, request: RequestBuilder) -> RequestBuilder {
-        let request = request.timeout(REQUEST);
-        match &self.credentials {
-            Some(credentials) => request.basic_auth(&credentials.user, Some(&credentials.password)),
+    /// A registry may want an upload elsewhere: the credentials are not for there.
+    fn at(&self, method: Method, url: Url) -> RequestBuilder {
+        let ours = url.origin() == self.root.origin();
+        let request = self.http.request(method, url).timeout(REQUEST);
+        match self.credentials.as_ref().filter(|_| ours) {
+            Some(Credentials { user, password }) => request.basic_auth(user, Some(password)),
             None => request,
         }
     }

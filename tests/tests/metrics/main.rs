@@ -11,10 +11,10 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use larder_node::Attempt;
 use larder_node::metrics::{MetricsEndpoint, SubmitError, submit};
 use larder_tests::larder;
-use larder_tests::process::until;
+use larder_tests::process::{anonymous_memory, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::{Aggregating, MIB, Running, Sample, Tls, anonymous, raw_submit, runtime};
+use support::{Aggregating, MIB, Running, Sample, Tls, raw_submit, runtime};
 use uuid::Uuid;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -181,7 +181,7 @@ fn memory_stays_bounded_however_much_is_submitted_and_a_counter_says_what_is_mis
     let text = aggregating.get("/metrics", &[("accept", PROMETHEUS)]).text;
     assert!(text.contains("\nlarder_metrics_results_dropped_total 5000\n"), "{text}");
     assert!(text.contains("\nlarder_prefetch_attempts_total{outcome=\"failed\"} 10000\n"), "{text}");
-    let anonymous = anonymous(aggregating.pid());
+    let anonymous = anonymous_memory(aggregating.pid()).unwrap();
     assert!(anonymous < 32 * MIB, "{anonymous} bytes");
     println!("anonymous memory with 5000 results of the largest kind: {} KiB", anonymous >> 10);
 }
@@ -253,7 +253,7 @@ fn sleep_costs_next_to_nothing_and_ends_well() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut asleep = Running::start(&["sleep"]);
         wait_for_handlers(asleep.pid());
-        let anonymous = anonymous(asleep.pid());
+        let anonymous = anonymous_memory(asleep.pid()).unwrap();
         println!("anonymous memory of larder sleep: {} KiB", anonymous >> 10);
         assert!(anonymous < 4 * MIB, "{anonymous} bytes");
         assert_eq!(asleep.end_with(signal), Some(0));

@@ -177,13 +177,6 @@ impl Drop for Running {
     }
 }
 
-/// Anonymous memory of a process, in bytes.
-pub(crate) fn anonymous(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-}
-
 /// An authority and a certificate of it for the loopback address.
 pub(crate) struct Tls {
     dir: tempfile::TempDir,

@@ -58,22 +58,29 @@ pub(super) fn seconds<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
 
 /// The median of each figure by itself.
 pub(super) fn median(runs: &[Figures]) -> Figures {
-    let middle = |of: fn(&Figures) -> f64| {
-        let mut values: Vec<f64> = runs.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or_default()
-    };
+    let seconds = |of: fn(&Figures) -> f64| middle(runs.iter().map(of).collect());
     let bytes = |of: fn(&Figures) -> u64| {
         let mut values: Vec<u64> = runs.iter().map(of).collect();
         values.sort_unstable();
         values.get(values.len() / 2).copied().unwrap_or_default()
     };
     Figures {
-        wall_seconds: middle(|run| run.wall_seconds),
-        cpu_seconds: middle(|run| run.cpu_seconds),
+        wall_seconds: seconds(|run| run.wall_seconds),
+        cpu_seconds: seconds(|run| run.cpu_seconds),
         peak_memory_bytes: bytes(|run| run.peak_memory_bytes),
         scratch_bytes: bytes(|run| run.scratch_bytes),
     }
+}
+
+/// The median.
+pub(super) fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "some thousand at most")]
+pub(super) fn as_float(count: usize) -> f64 {
+    count as f64
 }
 
 /// Bytes that the files below `directory` occupy.

@@ -1,14 +1,17 @@
-//! Attaching images one after another under one lease.
+//! Attaching images under one lease: layers of several at the same time, and what names them one after another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use larder_core::{Digest, Image, Platform};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::blobs::{self, LabelledBlob};
 use super::check::{self, Snapshots};
-use super::layers::{Location, link_layer};
+use super::layers::Layers;
 use super::records::{self, Step, record_name};
 use super::report::{AttachImageError, AttachOutcome, AttachedImage};
 use crate::blocking::blocking;
@@ -20,7 +23,11 @@ use crate::state::StateDir;
 
 /// CRI learns of images from events, within milliseconds; a busy node is given time.
 const CRI_TIMEOUT: Duration = Duration::from_secs(10);
-const CRI_POLL: Duration = Duration::from_millis(20);
+const CRI_POLL: Duration = Duration::from_millis(2);
+const LONGEST_CRI_POLL: Duration = Duration::from_millis(50);
+/// Images whose layers are linked at the same time. containerd writes one change after another, but not the links beneath
+/// them, which have to reach the disk first.
+const CHAINS: usize = 4;
 
 /// What is known of the node, kept up to date while images are attached.
 pub(super) struct Session<'a> {
@@ -31,9 +38,9 @@ pub(super) struct Session<'a> {
     staged: &'a Staged,
     /// As they were when the session was opened.
     snapshots: Snapshots,
-    /// The names of those, and of what was linked since.
-    present: BTreeSet<String>,
     records: BTreeMap<String, ImageRecord>,
+    /// Whether a record was led elsewhere: what it named may be garbage.
+    updated: bool,
     pin: bool,
 }
 
@@ -55,9 +62,9 @@ impl<'a> Session<'a> {
             lease,
             state,
             staged,
-            present: snapshots.iter().map(|snapshot| snapshot.name.clone()).collect(),
             snapshots: snapshots.into_iter().map(|snapshot| (snapshot.name.clone(), snapshot)).collect(),
             records: records.into_iter().map(|record| (record.name.clone(), record)).collect(),
+            updated: false,
             pin,
         })
     }
@@ -75,25 +82,69 @@ impl<'a> Session<'a> {
         of.filter(|repository| repositories.contains(repository)).collect()
     }
 
-    /// Attaches the images in their order; a failure of one does not keep the others.
+    /// Whether nothing that was begun or named is garbage now.
+    pub(super) fn only_added(&self, attached: &[AttachedImage]) -> bool {
+        !self.updated && attached.iter().all(|image| image.result.is_ok())
+    }
+
+    /// Attaches the images; a failure of one does not keep the others. The records of each are written once all that they need
+    /// is there.
     pub(super) async fn attach(&mut self, images: &[&Image]) -> Vec<AttachedImage> {
-        let mut attached = Vec::with_capacity(images.len());
+        let mut checked = Vec::with_capacity(images.len());
         for image in images {
-            let result = self.attach_image(image).await;
-            if let Ok(AttachOutcome::Attached { linked, present }) = &result {
-                tracing::info!(image = %image.reference, linked, present, "attached an image");
+            checked.push((*image, self.check(image).await));
+        }
+        let layers = self.layers();
+        // Room for every image: a layer that can be linked waits for nobody's records.
+        let (sender, mut receiver) = mpsc::channel(images.len().max(1));
+        let link = async move {
+            let link = async |(image, checked): (_, Result<(), _>)| match checked {
+                Ok(()) => (image, layers.link(image).await),
+                Err(error) => (image, Err(error)),
+            };
+            let mut linked = stream::iter(checked).map(link).buffered(CHAINS);
+            while let Some(linked) = linked.next().await {
+                if sender.send(linked).await.is_err() {
+                    return;
+                }
             }
+        };
+        let write = async {
+            let mut written = Vec::with_capacity(images.len());
+            while let Some((image, linked)) = receiver.recv().await {
+                written.push((image, self.write(image, linked).await));
+            }
+            written
+        };
+        let ((), written) = tokio::join!(link, write);
+        let mut attached = Vec::with_capacity(images.len());
+        for (image, written) in written {
+            let result = self.confirm(image, written).await;
             attached.push(AttachedImage { image: image.reference.clone(), result });
         }
         attached
     }
 
-    async fn attach_image(&mut self, image: &Image) -> Result<AttachOutcome, AttachImageError> {
-        self.check(image).await?;
-        let (linked, present) = self.link_layers(image).await?;
+    fn layers(&self) -> Layers<'a> {
+        Layers {
+            containerd: self.containerd.clone(),
+            lease: self.lease,
+            overlay: &self.node.overlay,
+            staged: self.staged,
+            present: self.snapshots.keys().cloned().collect(),
+            linked: Mutex::default(),
+        }
+    }
+
+    /// Writes what names the layers, once they are there.
+    async fn write(
+        &mut self,
+        image: &Image,
+        linked: Result<(usize, usize), AttachImageError>,
+    ) -> Result<AttachOutcome, AttachImageError> {
+        let (linked, present) = linked?;
         let blobs = self.write_blobs(image).await?;
         let records = self.write_records(image).await?;
-        self.wait_for_cri(image).await?;
         let ours = self.records.get(&record_name(&image.reference));
         Ok(if linked + blobs + records > 0 {
             AttachOutcome::Attached { linked, present }
@@ -104,6 +155,20 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// What was written counts once CRI tells of it.
+    async fn confirm(
+        &self,
+        image: &Image,
+        written: Result<AttachOutcome, AttachImageError>,
+    ) -> Result<AttachOutcome, AttachImageError> {
+        let outcome = written?;
+        self.wait_for_cri(image).await?;
+        if let AttachOutcome::Attached { linked, present } = &outcome {
+            tracing::info!(image = %image.reference, linked, present, "attached an image");
+        }
+        Ok(outcome)
+    }
+
     async fn check(&self, image: &Image) -> Result<(), AttachImageError> {
         check::check_platform(image, &Platform::host())?;
         records::plan(image, self.staged.disk.id, self.pin, &self.records)?;
@@ -112,27 +177,6 @@ impl<'a> Session<'a> {
             None => Ok(()),
             Some((chain_id, target)) => Err(AttachImageError::Dangling { chain_id, target }),
         }
-    }
-
-    /// Links what is missing; returns how many layers were linked and how many were there.
-    async fn link_layers(&mut self, image: &Image) -> Result<(usize, usize), AttachImageError> {
-        let (present, missing) = check::split_layers(image, &self.present);
-        if let Some(top) = present.last() {
-            self.containerd.hold_snapshot(self.lease, top.chain_id).await?;
-            if !self.containerd.has_snapshot(top.chain_id).await? {
-                return Err(AttachImageError::LayerVanished(top.chain_id));
-            }
-        }
-        let mut linked = 0;
-        for layer in missing {
-            let directory = self.staged.disk.layers.get(&layer.chain_id);
-            let directory = directory.ok_or(AttachImageError::NotOnDisk(layer.chain_id))?.clone();
-            let location = Location { disk: self.disk(), place: self.staged.place.clone(), directory };
-            let overlay = &self.node.overlay;
-            linked += usize::from(link_layer(&self.containerd, self.lease, overlay, layer, &location).await?);
-            self.present.insert(layer.chain_id.to_string());
-        }
-        Ok((linked, image.layers.len() - linked))
     }
 
     /// Writes what is missing and labels what is there; returns how many blobs were changed.
@@ -175,6 +219,7 @@ impl<'a> Session<'a> {
                     record
                 }
                 Step::Update(record) => {
+                    self.updated = true;
                     self.containerd.update_image(&record.name, &record.target, record.labels.clone()).await?;
                     record
                 }
@@ -190,11 +235,13 @@ impl<'a> Session<'a> {
         let name = record_name(&image.reference);
         let wanted = Some(image.config.descriptor.digest);
         let deadline = Instant::now() + CRI_TIMEOUT;
+        let mut poll = CRI_POLL;
         while cri.image_id(&name).await? != wanted {
             if Instant::now() >= deadline {
                 return Err(AttachImageError::NotListed { name, after: CRI_TIMEOUT });
             }
-            tokio::time::sleep(CRI_POLL).await;
+            tokio::time::sleep(poll).await;
+            poll = LONGEST_CRI_POLL.min(poll * 2);
         }
         Ok(())
     }

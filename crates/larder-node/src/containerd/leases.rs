@@ -62,7 +62,16 @@ impl Containerd {
 
     /// Drops a lease and waits for the garbage collection; one that has expired is fine.
     pub(crate) async fn drop_lease(&self, id: &str) -> Result<(), ContainerdError> {
-        let request = self.request(DeleteRequest { id: id.to_owned(), sync: true });
+        self.delete_lease(id, true).await
+    }
+
+    /// Drops a lease under which nothing became garbage: a collection takes the longer the more there is on the node.
+    pub(crate) async fn drop_clean_lease(&self, id: &str) -> Result<(), ContainerdError> {
+        self.delete_lease(id, false).await
+    }
+
+    async fn delete_lease(&self, id: &str, sync: bool) -> Result<(), ContainerdError> {
+        let request = self.request(DeleteRequest { id: id.to_owned(), sync });
         let dropped = call_and_collect(format!("drop lease {id}"), self.leases().delete(request)).await;
         none_if_absent(dropped).map(|_| ())
     }

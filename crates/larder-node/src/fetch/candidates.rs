@@ -6,13 +6,25 @@ use super::verdict::Verdict;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidates {
     open: Vec<bool>,
+    may_grow: bool,
     hopeless: bool,
 }
 
 impl Candidates {
-    /// `count` credentials that nothing is known of.
-    pub(super) fn new(count: usize) -> Self {
-        Self { open: vec![true; count], hopeless: false }
+    /// None yet.
+    pub(super) fn new() -> Self {
+        Self { open: Vec::new(), may_grow: true, hopeless: false }
+    }
+
+    /// Whether it is worth asking for credentials.
+    pub(super) fn may_grow(&self) -> bool {
+        self.may_grow
+    }
+
+    /// There are `count` of them now: nothing is known of those that are new.
+    pub(super) fn grow(&mut self, count: usize, may_grow: bool) {
+        self.open.resize(count, true);
+        self.may_grow = may_grow;
     }
 
     /// Those that a round tries, in their order.
@@ -31,7 +43,7 @@ impl Candidates {
 
     /// Whether no attempt can succeed any more.
     pub(super) fn is_hopeless(&self) -> bool {
-        self.hopeless || !self.open.contains(&true)
+        self.hopeless || (!self.may_grow && !self.open.contains(&true))
     }
 }
 
@@ -39,9 +51,15 @@ impl Candidates {
 mod tests {
     use super::*;
 
+    fn candidates(count: usize) -> Candidates {
+        let mut candidates = Candidates::new();
+        candidates.grow(count, false);
+        candidates
+    }
+
     #[test]
     fn a_denied_credential_is_not_tried_again_and_the_last_one_ends_it() {
-        let mut candidates = Candidates::new(3);
+        let mut candidates = candidates(3);
         candidates.failed(0, Verdict::Denied);
         candidates.failed(1, Verdict::Transient);
         assert_eq!((candidates.round(), candidates.is_hopeless()), (vec![1, 2], false));
@@ -52,8 +70,23 @@ mod tests {
 
     #[test]
     fn what_no_credential_can_help_with_ends_it_at_once() {
-        let mut candidates = Candidates::new(2);
+        let mut candidates = candidates(2);
         candidates.failed(0, Verdict::Permanent);
         assert!(candidates.is_hopeless());
+    }
+
+    #[test]
+    fn while_more_may_come_a_denial_ends_nothing() {
+        let mut candidates = Candidates::new();
+        candidates.grow(1, true);
+        candidates.failed(0, Verdict::Denied);
+        assert_eq!((candidates.round(), candidates.is_hopeless()), (vec![], false));
+        let mut grown = candidates.clone();
+        grown.grow(2, false);
+        assert_eq!((grown.round(), grown.is_hopeless()), (vec![1], false));
+        candidates.grow(1, false);
+        assert!(candidates.is_hopeless());
+        grown.failed(1, Verdict::Permanent);
+        assert!(grown.is_hopeless());
     }
 }

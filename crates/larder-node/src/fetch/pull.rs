@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::list::Wanted;
 use super::report::{Event, Missing, Present};
 use super::verdict::{Verdict, judge};
-use super::{Registries, report};
+use super::{Offer, Registries, report};
 use crate::attempt::Attempt;
 use crate::cri::Auth;
 
@@ -27,7 +27,8 @@ pub(super) struct Job {
     pub(super) rounds: u32,
     /// What the last attempt that failed said.
     pub(super) last: String,
-    credentials: Option<(Vec<Option<Auth>>, Candidates)>,
+    credentials: Vec<Option<Auth>>,
+    candidates: Candidates,
     registry_size: Option<u64>,
 }
 
@@ -47,7 +48,21 @@ struct Failure {
 
 impl Job {
     pub(super) fn new(wanted: Wanted) -> Self {
-        Self { wanted, rounds: 0, last: "not begun".to_owned(), credentials: None, registry_size: None }
+        let (last, credentials, candidates) = ("not begun".to_owned(), Vec::new(), Candidates::new());
+        Self { wanted, rounds: 0, last, credentials, candidates, registry_size: None }
+    }
+
+    /// Takes what is offered beside what there is; where that is nothing, the image is pulled without.
+    fn take(&mut self, Offer { credentials, more_to_come }: Offer) {
+        for credential in credentials {
+            if !self.credentials.contains(&credential) {
+                self.credentials.push(credential);
+            }
+        }
+        if self.credentials.is_empty() {
+            self.credentials.push(None);
+        }
+        self.candidates.grow(self.credentials.len(), more_to_come);
     }
 
     pub(super) fn out_of_time(&mut self) -> Missing {
@@ -63,6 +78,12 @@ impl<R: Registries> Engine<'_, R> {
             Ok(reservation) => reservation,
             Err(no_room) => return RoundEnd::Over(Err(no_room.into())),
         };
+        if job.candidates.is_hopeless() {
+            return RoundEnd::Over(Err(Missing::Permanent(std::mem::take(&mut job.last))));
+        }
+        if job.candidates.round().is_empty() {
+            return RoundEnd::Again;
+        }
         job.rounds += 1;
         self.reporter.event(Event::Pulling { image: &job.wanted.name, attempt: job.rounds });
         let watched = job.wanted.clone();
@@ -72,14 +93,10 @@ impl<R: Registries> Engine<'_, R> {
 
     /// What is asked of others before a pull: credentials, size and room.
     async fn prepare(&self, job: &mut Job) -> Result<super::gate::Reservation<'_>, super::NoRoom> {
-        let reference = &job.wanted.reference;
-        if job.credentials.is_none() {
-            let mut found = self.registries.credentials(reference).await;
-            if found.is_empty() {
-                found.push(None);
-            }
-            let candidates = Candidates::new(found.len());
-            job.credentials = Some((found, candidates));
+        let reference = &job.wanted.reference.clone();
+        if job.candidates.may_grow() {
+            let offer = self.registries.credentials(reference).await;
+            job.take(offer);
         }
         if job.registry_size.is_none() && self.gate.is_tight() {
             job.registry_size = self.registries.size(reference).await;
@@ -88,12 +105,10 @@ impl<R: Registries> Engine<'_, R> {
     }
 
     async fn race(&self, job: &mut Job, deadline: Instant) -> RoundEnd {
-        let Job { wanted, rounds, last, credentials: Some((auths, candidates)), .. } = job else {
-            return RoundEnd::Again;
-        };
+        let Job { wanted, rounds, last, credentials, candidates, .. } = job;
         let end = deadline.min(Instant::now() + self.options.limits.attempt(*rounds));
         let begin = |place: usize| {
-            let attempt = self.attempt(wanted, auths[place].as_ref(), *rounds, end);
+            let attempt = self.attempt(wanted, credentials[place].as_ref(), *rounds, end);
             async move { (place, attempt.await) }
         };
         let mut waiting = candidates.round().into_iter();

@@ -1,6 +1,7 @@
 //! All credentials that a pull of an image may be tried with, as the kubelet collects them: pull secrets, then plugins. Several
 //! may fit; who pulls tries them in order.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ const HELPER: Duration = Duration::from_mins(1);
 /// The keys of a Secret's data, which are the names of files where it is mounted.
 const JSON_KEY: &str = ".dockerconfigjson";
 const LEGACY_KEY: &str = ".dockercfg";
+/// The types of Secrets that have them.
+pub(super) const JSON_TYPE: &str = "kubernetes.io/dockerconfigjson";
+pub(super) const LEGACY_TYPE: &str = "kubernetes.io/dockercfg";
 
 /// Where credentials are taken from.
 #[derive(Clone, Debug, Default)]
@@ -82,12 +86,29 @@ impl std::fmt::Debug for PullSecret {
     }
 }
 
+impl PullSecret {
+    /// A Secret of type `kind` with its data, as a pull secret.
+    pub fn of_secret(
+        name: String,
+        kind: &str,
+        mut data: BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, CredentialError> {
+        let Some(form) = PullSecretForm::of_type(kind) else {
+            return Err(CredentialError::SecretType { name, kind: kind.to_owned() });
+        };
+        match data.remove(form.key()) {
+            Some(data) => Ok(Self { name, form, data }),
+            None => Err(CredentialError::SecretKey { name, key: form.key() }),
+        }
+    }
+}
+
 impl PullSecretForm {
     /// The form of a Secret of type `kind`; none where that is no type of pull secrets.
     pub fn of_type(kind: &str) -> Option<Self> {
         match kind {
-            "kubernetes.io/dockerconfigjson" => Some(Self::DockerConfigJson),
-            "kubernetes.io/dockercfg" => Some(Self::DockerCfg),
+            JSON_TYPE => Some(Self::DockerConfigJson),
+            LEGACY_TYPE => Some(Self::DockerCfg),
             _ => None,
         }
     }
@@ -294,9 +315,17 @@ mod tests {
     }
 
     #[test]
-    fn only_two_types_of_secrets_are_pull_secrets() {
-        let keys = ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg", "Opaque"]
-            .map(|kind| PullSecretForm::of_type(kind).map(PullSecretForm::key));
-        assert_eq!(keys, [Some(".dockerconfigjson"), Some(".dockercfg"), None]);
+    fn only_two_types_of_secrets_are_pull_secrets_and_each_has_a_key_of_its_own() {
+        let of = |kind: &str, key: &str| {
+            let data = [(key.to_owned(), b"s3cret".to_vec())].into();
+            PullSecret::of_secret("team/regcred".to_owned(), kind, data).map_err(|error| error.to_string())
+        };
+        let [json, legacy] = ["kubernetes.io/dockerconfigjson", "kubernetes.io/dockercfg"];
+        assert_eq!(of(json, JSON_KEY).unwrap(), secret(PullSecretForm::DockerConfigJson, "s3cret"));
+        assert_eq!(of(legacy, LEGACY_KEY).unwrap(), secret(PullSecretForm::DockerCfg, "s3cret"));
+        assert_eq!(of(json, LEGACY_KEY).unwrap_err(), "pull secret team/regcred has no .dockerconfigjson");
+        assert_eq!(of(legacy, "x").unwrap_err(), "pull secret team/regcred has no .dockercfg");
+        let error = of("Opaque", JSON_KEY).unwrap_err();
+        assert!(error.starts_with("secret team/regcred is of type \"Opaque\""), "{error}");
     }
 }

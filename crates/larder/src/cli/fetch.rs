@@ -3,11 +3,35 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args};
 use larder_core::parse_go_duration as duration;
 use larder_node::fetch::{MinFree, Wanted};
+
+use crate::deploy::{Label, NameError, ObjectName};
+
+/// Which secret, as it is typed: `[NAMESPACE/]NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretName {
+    /// None is the namespace of whoever asks.
+    pub(crate) namespace: Option<Label>,
+    /// In it.
+    pub(crate) name: ObjectName,
+}
+
+impl FromStr for SecretName {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let (namespace, name) = match text.split_once('/') {
+            Some((namespace, name)) => (Some(namespace.parse()?), name),
+            None => (None, text),
+        };
+        Ok(Self { namespace, name: name.parse()? })
+    }
+}
 
 /// Pulls images through the node's runtime, over CRI: containerd or CRI-O.
 ///
@@ -35,6 +59,10 @@ pub(crate) struct FetchArgs {
     /// The directory with kubelet's credential providers
     #[arg(long, value_name = "DIR", default_value = "", hide_default_value = true)]
     pub(crate) image_credential_provider_bin_dir: OsString,
+    /// A pull secret to read from the Kubernetes API, of type kubernetes.io/dockerconfigjson or dockercfg, in this pod's
+    /// namespace unless another is named; repeatable
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
+    pub(crate) pull_secret: Vec<SecretName>,
     /// Images that are pulled at the same time
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) max_parallel_pulls: NonZeroUsize,
@@ -82,4 +110,22 @@ pub(crate) struct FetchArgs {
     /// Show no progress
     #[arg(short, long)]
     pub(crate) quiet: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_named_with_its_namespace_or_without() {
+        let name = |text: &str| {
+            let SecretName { namespace, name } = text.parse::<SecretName>().ok()?;
+            Some((namespace.map(|namespace| namespace.to_string()), name.to_string()))
+        };
+        assert_eq!(name("regcred"), Some((None, "regcred".to_owned())));
+        assert_eq!(name("team/reg.cred"), Some((Some("team".to_owned()), "reg.cred".to_owned())));
+        for text in ["", "/", "team/", "/regcred", "a/b/c", "te.am/regcred", "Team/regcred", "../x"] {
+            assert_eq!(name(text), None, "{text:?}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `larder fetch`: reads the list, lets the node pull, and says of each image what became of it.
 
 mod deliver;
+mod pull_secrets;
 mod registries;
 mod show;
 mod told;
@@ -15,11 +16,12 @@ use larder_node::metrics::node_name;
 use tokio::runtime::{Builder, Runtime};
 
 use super::UsageError;
-use crate::cli::FetchArgs;
+use crate::cli::{FetchArgs, SecretName};
 use crate::exit::Exit;
 use crate::interrupt::or_interrupted;
 use crate::printer;
 use deliver::Delivery;
+use pull_secrets::PullSecrets;
 use registries::RegistryAccess;
 use show::Show;
 use told::Told;
@@ -29,6 +31,7 @@ struct Request {
     list: ImageList,
     options: FetchOptions,
     registries: RegistryAccess,
+    pull_secrets: Vec<SecretName>,
     delivery: Delivery,
     quiet: bool,
 }
@@ -45,6 +48,7 @@ impl TryFrom<FetchArgs> for Request {
             docker_config,
             image_credential_provider_config: provider_config,
             image_credential_provider_bin_dir: provider_directory,
+            pull_secret: pull_secrets,
             max_parallel_pulls,
             start_spread,
             min_free,
@@ -88,16 +92,17 @@ impl TryFrom<FetchArgs> for Request {
             always,
             count_within: debug.then_some(image_list_timeout),
         };
-        Ok(Self { list, options, registries, delivery, quiet })
+        Ok(Self { list, options, registries, pull_secrets, delivery, quiet })
     }
 }
 
 pub(super) fn run(args: FetchArgs) -> anyhow::Result<Exit> {
-    let Request { list, options, registries, mut delivery, quiet } = args.try_into()?;
+    let Request { list, options, registries, pull_secrets, mut delivery, quiet } = args.try_into()?;
     let told = Told::new(Show::new(quiet), delivery.wants_results());
     let (fetched, delivered) = runtime()?.block_on(async {
         delivery.find_label().await;
         let work = async {
+            let registries = registries.with_pull_secrets(PullSecrets::read(pull_secrets).await?);
             let pulls = Box::pin(fetch(list, &options, &registries, &told));
             Ok(tokio::join!(pulls, delivery.begun()).0)
         };

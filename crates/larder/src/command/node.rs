@@ -8,7 +8,7 @@ use larder_node::{
     AttachOptions, AttachOutcome, AttachReport, AttachedImage, DetachOptions, DetachOutcome, DetachReport,
     DiskOutcome, DiskReport, DiskSelector, DiskSource, DiskTree, LostDisk, NodeOptions, RestoreReport, Use,
 };
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 
 use crate::cli::{AttachArgs, ContainerdArgs, DetachArgs};
 use crate::exit::Exit;
@@ -225,6 +225,7 @@ fn failed(image: &impl Display, error: &(impl std::error::Error + 'static)) {
     printer::failure(&format!("image {image}"), error);
 }
 
+/// One thread does: it waits for containerd, and file systems have threads of their own.
 fn runtime() -> anyhow::Result<Runtime> {
-    Runtime::new().context("cannot start the runtime")
+    Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }

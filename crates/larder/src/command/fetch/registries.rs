@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use larder_core::{ImageRef, Platform};
 use larder_node::cri::Auth;
-use larder_node::fetch::Registries;
+use larder_node::fetch::{Offer, Registries};
 use larder_registry::{
     Candidates, Client, ClientOptions, Credential, CredentialError, ImageSpec, Keyring, KeyringOptions,
     PlainHttp, PluginPaths, RetryPolicy,
@@ -15,6 +15,7 @@ use larder_registry::{
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
+use super::pull_secrets::{Found, PullSecrets};
 use crate::printer;
 
 /// Asking for a size must not hold up a pull for long; a registry that is slower than this tells none.
@@ -26,6 +27,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 pub(super) struct RegistryAccess {
     docker_config: Option<PathBuf>,
     keyring: Keyring,
+    pull_secrets: PullSecrets,
     /// Made when it is first needed: a node with plenty of room never asks.
     client: OnceCell<Option<Client>>,
     /// Registries that did not answer: they are not asked again, for only the runtime may have a way to them.
@@ -50,9 +52,15 @@ impl RegistryAccess {
         Ok(Self {
             docker_config: docker_config.map(Path::to_owned),
             keyring,
+            pull_secrets: PullSecrets::default(),
             client: OnceCell::new(),
             silent: RefCell::default(),
         })
+    }
+
+    /// With pull secrets, too.
+    pub(super) fn with_pull_secrets(self, pull_secrets: PullSecrets) -> Self {
+        Self { pull_secrets, ..self }
     }
 
     async fn client(&self) -> Option<&Client> {
@@ -71,12 +79,18 @@ impl RegistryAccess {
 }
 
 impl Registries for RegistryAccess {
-    async fn credentials(&self, image: &ImageRef) -> Vec<Option<Auth>> {
-        let Candidates { credentials, failures } = self.keyring.candidates(image).await;
-        for error in failures {
-            printer::failure(&format!("credentials for {image}"), &error);
+    /// As the kubelet orders them: pull secrets come before plugins.
+    async fn credentials(&self, image: &ImageRef) -> Offer {
+        let Found { keyrings, more_to_come } = self.pull_secrets.found().await;
+        let mut credentials = Vec::new();
+        for keyring in keyrings.iter().map(AsRef::as_ref).chain([&self.keyring]) {
+            let Candidates { credentials: some, failures } = keyring.candidates(image).await;
+            for error in failures {
+                printer::failure(&format!("credentials for {image}"), &error);
+            }
+            credentials.extend(some.iter().map(|credential| Some(auth(credential))));
         }
-        credentials.iter().map(|credential| Some(auth(credential))).collect()
+        Offer { credentials, more_to_come }
     }
 
     async fn size(&self, image: &ImageRef) -> Option<u64> {

@@ -107,6 +107,7 @@ fn service(instance: &Instance, name: String, reach: ServiceType, port: &str, nu
     let port = ServicePort {
         name: Some(port.to_owned()),
         port: number,
+        protocol: protocol(),
         target_port: Some(IntOrString::String(port.to_owned())),
         ..ServicePort::default()
     };
@@ -121,7 +122,13 @@ fn service(instance: &Instance, name: String, reach: ServiceType, port: &str, nu
 }
 
 fn port(name: &str, number: i32) -> ContainerPort {
-    ContainerPort { name: Some(name.to_owned()), container_port: number, ..ContainerPort::default() }
+    let name = Some(name.to_owned());
+    ContainerPort { name, container_port: number, protocol: protocol(), ..ContainerPort::default() }
+}
+
+/// The default, but part of a port's identity in server-side apply: old API servers refuse a port without it.
+fn protocol() -> Option<String> {
+    Some("TCP".to_owned())
 }
 
 fn probe() -> Probe {

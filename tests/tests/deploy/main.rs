@@ -1,6 +1,8 @@
-//! `larder deploy`: what it prints, judged by Kubernetes' schemas and by systemd.
+//! `larder deploy`: what it prints, judged by Kubernetes' schemas, by an API server and by systemd.
 
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
+
+mod server;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,17 +51,23 @@ fn manifest(directory: &TempDir, number: usize, text: &str) -> PathBuf {
     path
 }
 
-#[test]
-fn every_manifest_is_valid_in_every_release_of_kubernetes() {
-    let directory = tempfile::tempdir().unwrap();
+/// Those of all variants, in their order.
+fn all_manifests(directory: &TempDir) -> Vec<PathBuf> {
     let list = directory.path().join("list.txt");
     fs::write(&list, LIST).unwrap();
     let mut manifests = Vec::new();
     for (number, (line, count)) in VARIANTS.into_iter().enumerate() {
         let text = deploy(&line.replace("LIST", list.to_str().unwrap()));
         assert_eq!(text.matches("\nkind: ").count(), count, "{line}: {text}");
-        manifests.push(manifest(&directory, number, &text));
+        manifests.push(manifest(directory, number, &text));
     }
+    manifests
+}
+
+#[test]
+fn every_manifest_is_valid_in_every_release_of_kubernetes() {
+    let directory = tempfile::tempdir().unwrap();
+    let manifests = all_manifests(&directory);
     let manifests: Vec<&Path> = manifests.iter().map(PathBuf::as_path).collect();
     let all: usize = VARIANTS.iter().map(|(_, count)| count).sum();
     for release in RELEASES {
