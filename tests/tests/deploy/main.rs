@@ -34,7 +34,10 @@ const VARIANTS: [(&str, usize); 11] = [
     ),
     ("prefetcher null --namespace 012 --collect-metrics --secret 1.5 --node-selector a=0o7,b=2020-01-01", 7),
     ("attach disk", 2),
-    ("attach full --claim stock --namespace ns --version v1 --max-unavailable 1 --node-selector pool=gpu", 2),
+    (
+        "attach whole --claim stock --namespace ns --version v1 --max-unavailable 1 --node-selector pool=gpu",
+        2,
+    ),
     ("attach shift --k8s-flavor ocp", 4),
 ];
 

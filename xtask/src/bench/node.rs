@@ -18,6 +18,8 @@ use stock::Stock;
 const COUNTS: [usize; 3] = [1, 10, 100];
 /// How many are fetched.
 const FETCHED: usize = 10;
+/// Pulls of a second vary more than attaches do: so many times the runs.
+const FETCH_ROUNDS: usize = 3;
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -37,7 +39,7 @@ pub(super) fn run(runs: usize) -> Result<()> {
             attach::print(&report);
             attached.push(report);
             if count == FETCHED {
-                let report = fetch::measure(&stock, &binary, version, runs)?;
+                let report = fetch::measure(&stock, &binary, version, runs * FETCH_ROUNDS)?;
                 fetch::print(&report);
                 fetched.push(report);
             }

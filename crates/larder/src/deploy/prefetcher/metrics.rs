@@ -18,6 +18,8 @@ use crate::deploy::metadata::{Component, Instance};
 pub(super) const GRPC_PORT: i32 = 8443;
 /// Where they are read.
 const HTTP_PORT: i32 = 8080;
+/// The default, but part of a port's identity in server-side apply: old API servers refuse a port without it.
+const PROTOCOL: &str = "TCP";
 const GRPC: &str = "grpc";
 const HTTP: &str = "http";
 /// Tells from its answer whether results are taken.
@@ -107,7 +109,7 @@ fn service(instance: &Instance, name: String, reach: ServiceType, port: &str, nu
     let port = ServicePort {
         name: Some(port.to_owned()),
         port: number,
-        protocol: protocol(),
+        protocol: Some(PROTOCOL.to_owned()),
         target_port: Some(IntOrString::String(port.to_owned())),
         ..ServicePort::default()
     };
@@ -123,12 +125,12 @@ fn service(instance: &Instance, name: String, reach: ServiceType, port: &str, nu
 
 fn port(name: &str, number: i32) -> ContainerPort {
     let name = Some(name.to_owned());
-    ContainerPort { name, container_port: number, protocol: protocol(), ..ContainerPort::default() }
-}
-
-/// The default, but part of a port's identity in server-side apply: old API servers refuse a port without it.
-fn protocol() -> Option<String> {
-    Some("TCP".to_owned())
+    ContainerPort {
+        name,
+        container_port: number,
+        protocol: Some(PROTOCOL.to_owned()),
+        ..ContainerPort::default()
+    }
 }
 
 fn probe() -> Probe {
