@@ -5,6 +5,8 @@
 //! server 1.20.2 built from Debian's source, once a machine.
 
 mod build;
+mod cluster;
+mod door;
 mod etcd;
 mod programs;
 
@@ -17,12 +19,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::blocking::{enter, wait};
 use crate::process::Daemon;
 use crate::registry::tls;
 use crate::workdir::Workdir;
+pub use cluster::{Agents, Cluster, Controller};
+pub use door::Door;
+
 use etcd::Etcd;
 use programs::Programs;
 
@@ -42,8 +48,11 @@ pub struct ApiServer {
     address: String,
     config: Config,
     kubeconfig: PathBuf,
+    authority: PathBuf,
+    command: Command,
+    http: reqwest::Client,
     _etcd: Etcd,
-    _dir: Workdir,
+    dir: Workdir,
 }
 
 impl ApiServer {
@@ -73,13 +82,25 @@ impl ApiServer {
         command.args(arguments(&dir, &tls, etcd.address(), port));
         let mut daemon = Daemon::spawn(&command, &dir.join("api-server.log"))?;
         let kubeconfig = dir.join("kubeconfig");
-        fs::write(&kubeconfig, kubeconfig_of(&address, &tls)).context("write the kubeconfig")?;
+        fs::write(&kubeconfig, kubeconfig_of(&address, Some(&tls.authority)))
+            .context("write the kubeconfig")?;
         let config = wait(read(&kubeconfig))?;
         let http = reqwest::Client::builder().no_proxy().timeout(PROBE);
         let authority = reqwest::Certificate::from_pem_bundle(&fs::read(&tls.authority)?)?;
         let http = http.tls_certs_only(authority).build()?;
         daemon.ready(START, || wait(probe(&http, &address)))?;
-        Ok(Self { daemon, address, config, kubeconfig, _etcd: etcd, _dir: dir })
+        let authority = tls.authority;
+        Ok(Self { daemon, address, config, kubeconfig, authority, command, http, _etcd: etcd, dir })
+    }
+
+    /// Ends it at once, and starts it again on the same port, with all its objects, after `away`.
+    pub fn away(&mut self, away: Duration) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("a process id")?;
+        kill_process(pid, Signal::KILL).context("end the API server")?;
+        std::thread::sleep(away);
+        self.daemon = Daemon::spawn(&self.command, &self.dir.join("api-server.log"))?;
+        let (http, address) = (&self.http, &self.address);
+        self.daemon.ready(START, || wait(probe(http, address)))
     }
 
     /// Its URL: `https://127.0.0.1:40123`.
@@ -151,8 +172,8 @@ fn arguments(dir: &Workdir, tls: &tls::Files, etcd: &str, port: u16) -> Vec<Stri
     ]
 }
 
-fn kubeconfig_of(address: &str, tls: &tls::Files) -> String {
-    let cluster = json!({ "server": address, "certificate-authority": tls.authority });
+fn kubeconfig_of(address: &str, authority: Option<&Path>) -> String {
+    let cluster = json!({ "server": address, "certificate-authority": authority });
     let config = json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "lab",
         "clusters": [{ "name": "lab", "cluster": cluster }],

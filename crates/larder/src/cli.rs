@@ -1,6 +1,7 @@
 //! What can be typed.
 
 mod build;
+mod controller;
 mod deploy;
 mod disk;
 mod duration;
@@ -15,6 +16,7 @@ mod status;
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use build::{BuildArgs, ReportForm};
+pub(crate) use controller::{ControllerArgs, Policy, Release, ReleaseFlags};
 pub(crate) use deploy::{
     DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Provider,
     deploy_tool,
@@ -46,6 +48,8 @@ impl Cli {
             Command::Fetch(args) if args.debug => 2,
             Command::AggregateMetrics(AggregateMetricsArgs { debug: true, .. })
             | Command::Sleep(SleepArgs { debug: true }) => 2,
+            // A daemon's log is all that there is of it.
+            Command::Controller(_) => self.verbose.max(1),
             _ => self.verbose,
         }
     }
@@ -72,6 +76,8 @@ pub(crate) enum Command {
     Status(StatusArgs),
     /// Pull images through the node's runtime
     Fetch(Box<FetchArgs>),
+    /// Keep image caches true on every node of a cluster
+    Controller(Box<ControllerArgs>),
     /// Collect what nodes tell of their pulls, and tell it to Prometheus and to people
     AggregateMetrics(AggregateMetricsArgs),
     /// Do nothing until told to end

@@ -2,6 +2,7 @@
 
 mod build;
 mod completion;
+mod controller;
 mod deploy;
 mod disk;
 mod fetch;
@@ -34,6 +35,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Hydrate(args) => hydrate::run(args),
         Command::Status(args) => status::run(args),
         Command::Fetch(args) => fetch::run(*args),
+        Command::Controller(args) => controller::run(*args),
         Command::AggregateMetrics(args) => metrics::aggregate(args),
         Command::Sleep(_) => metrics::sleep(),
         Command::Deploy(args) => deploy::run(args),

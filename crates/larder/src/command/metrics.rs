@@ -45,12 +45,12 @@ fn options(args: AggregateMetricsArgs) -> anyhow::Result<AggregateOptions> {
 }
 
 /// One thread is enough to wait, and to answer a fleet; more of them would cost memory for nothing.
-fn runtime() -> anyhow::Result<Runtime> {
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
     Builder::new_current_thread().enable_all().build().context("cannot start the runtime")
 }
 
 /// Ends with SIGTERM or SIGINT, which are caught from now on: the first process of a container would not get them otherwise.
-fn end() -> anyhow::Result<impl Future<Output = ()>> {
+pub(super) fn end() -> anyhow::Result<impl Future<Output = ()>> {
     let catch = |kind| signal(kind).context("cannot wait for signals");
     let (mut terminate, mut interrupt) = (catch(SignalKind::terminate())?, catch(SignalKind::interrupt())?);
     Ok(async move {
