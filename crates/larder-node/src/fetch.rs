@@ -1,5 +1,5 @@
 //! Pulls a list of images through CRI: nothing but a runtime's socket is needed. Decisions are in modules without I/O;
-//! `engine` and `pull` carry them out.
+//! `run`, `pulls` and `pull` carry them out, and the agent uses the latter two as well.
 
 mod candidates;
 mod engine;
@@ -8,7 +8,9 @@ mod list;
 mod presence;
 mod progress;
 mod pull;
+mod pulls;
 mod report;
+mod run;
 mod schedule;
 mod space;
 mod verdict;
@@ -23,9 +25,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::containerd::{Containerd, KUBERNETES_NAMESPACE};
 use crate::cri::{Auth, Cri, RuntimeError, open};
-use engine::Engine;
+pub(crate) use engine::{Engine, Floor};
 pub use list::{BadLine, ImageList, Wanted};
 pub use report::{Event, FetchReport, Missing, Present, Reporter};
+use run::Run;
 pub use schedule::Limits;
 pub use space::{MinFree, MinFreeError, NoRoom};
 
@@ -97,9 +100,9 @@ pub async fn fetch(
     let (cri, runtime) = open(&options.socket, FIND).await?;
     reporter.event(Event::Runtime { name: &runtime.name, version: &runtime.version });
     let containerd = if runtime.is_containerd() { connect(&options.socket).await } else { None };
-    let engine = Engine::new(cri.clone(), runtime.family(), containerd, options, registries, reporter);
+    let engine = Engine::new(cri.clone(), runtime.family(), containerd, options.limits, registries, reporter);
     count(&cri, options.count_within).await;
-    let report = engine.run(list, deadline).await;
+    let report = Run { engine, options, deadline }.fetch(list).await;
     count(&cri, options.count_within).await;
     report
 }

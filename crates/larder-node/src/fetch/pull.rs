@@ -22,7 +22,7 @@ const HEAD_START: Duration = Duration::from_secs(3);
 
 /// An image that is to be pulled, and what is known from earlier rounds.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(crate) struct Job {
     pub(super) wanted: Wanted,
     pub(super) rounds: u32,
     /// What the last attempt that failed said.
@@ -47,7 +47,7 @@ struct Failure {
 }
 
 impl Job {
-    pub(super) fn new(wanted: Wanted) -> Self {
+    pub(crate) fn new(wanted: Wanted) -> Self {
         let (last, credentials, candidates) = ("not begun".to_owned(), Vec::new(), Candidates::new());
         Self { wanted, rounds: 0, last, credentials, candidates, registry_size: None }
     }
@@ -106,7 +106,7 @@ impl<R: Registries> Engine<'_, R> {
 
     async fn race(&self, job: &mut Job, deadline: Instant) -> RoundEnd {
         let Job { wanted, rounds, last, credentials, candidates, .. } = job;
-        let end = deadline.min(Instant::now() + self.options.limits.attempt(*rounds));
+        let end = deadline.min(Instant::now() + self.limits.attempt(*rounds));
         let begin = |place: usize| {
             let attempt = self.attempt(wanted, credentials[place].as_ref(), *rounds, end);
             async move { (place, attempt.await) }

@@ -51,10 +51,10 @@ fn what(registry_size: Option<u64>) -> String {
 
 /// What a file system says of itself, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
-    pub(super) size: u64,
+pub(crate) struct Space {
+    pub(crate) size: u64,
     /// For everybody, without root's reserve.
-    pub(super) free: u64,
+    pub(crate) free: u64,
 }
 
 /// What is to be done with an image.
