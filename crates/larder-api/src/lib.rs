@@ -16,7 +16,7 @@ pub use image_cache::{
     NodeCounts, PullBy, PullPolicy, Refresh, SecretName,
 };
 pub use node_image_set::{
-    ImagePhase, ImageSeen, ImageWanted, MAX_IMAGES, MAX_MESSAGE, NodeImageSet, NodeImageSetSpec,
+    ImagePhase, ImageReason, ImageSeen, ImageWanted, MAX_IMAGES, MAX_MESSAGE, NodeImageSet, NodeImageSetSpec,
     NodeImageSetStatus, SecretRef, Source,
 };
 pub use selector::{NodeSelector, SelectorError};

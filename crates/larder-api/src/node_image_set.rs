@@ -144,10 +144,54 @@ pub enum ImagePhase {
     Unknown,
 }
 
+/// The words of `ImageSeen.reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageReason {
+    /// The spec names no image.
+    InvalidReference,
+    /// A pull failed; it is tried again.
+    PullFailed,
+    /// No attempt can succeed: it is tried again with the next refresh, or when the spec changes.
+    PullRefused,
+    /// A pull secret cannot be read with the agent's rights, and nothing else opens the registry; it is tried again.
+    SecretNotReadable,
+    /// The image does not fit above the disk floor; it is tried again.
+    NoRoom,
+    /// The image was removed from the node, whose disk is near the kubelet's threshold.
+    DiskPressure,
+    /// The image is there, and its registry does not tell whether there is a newer one.
+    RefreshFailed,
+    /// The image is there, and the runtime cannot be told to keep it.
+    PinUnavailable,
+    /// A purge left it: something uses it.
+    InUse,
+    /// A purge left it: it was there before, or others gave it another name.
+    NotOurs,
+}
+
+impl ImageReason {
+    /// As in the object.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidReference => "InvalidReference",
+            Self::PullFailed => "PullFailed",
+            Self::PullRefused => "PullRefused",
+            Self::SecretNotReadable => "SecretNotReadable",
+            Self::NoRoom => "NoRoom",
+            Self::DiskPressure => "DiskPressure",
+            Self::RefreshFailed => "RefreshFailed",
+            Self::PinUnavailable => "PinUnavailable",
+            Self::InUse => "InUse",
+            Self::NotOurs => "NotOurs",
+        }
+    }
+}
+
 /// Who put an image on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Source {
-    /// Larder pulled it: a purge may remove it.
+    /// Larder pulled it: a purge may remove it. Said already while the image is Pending or Pulling, for it was not there when
+    /// that began: whoever finds it there after a crash knows whose it is.
     Pulled,
     /// It was there before: never removed.
     Found,
