@@ -2,9 +2,12 @@
 //! stackrox/image-prefetcher.
 
 mod aggregate;
+pub(crate) mod answer;
 mod endpoint;
+pub(crate) mod listen;
 mod node_name;
 mod submit;
+pub(crate) mod text;
 mod token;
 
 pub use aggregate::{AggregateError, AggregateOptions, Aggregator, DEFAULT_MAX_RESULTS, TlsError, TlsFiles};

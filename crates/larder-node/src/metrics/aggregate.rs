@@ -1,7 +1,6 @@
 //! The aggregator: takes results over gRPC, keeps the latest in memory, and tells of them over HTTP.
 
 mod ledger;
-mod listen;
 mod negotiate;
 mod prometheus;
 mod receive;
@@ -17,9 +16,9 @@ use std::sync::Arc;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
+use super::listen::Listener;
 use super::token::BearerToken;
 use ledger::SharedLedger;
-use listen::Listener;
 pub use tls::{TlsError, TlsFiles};
 
 /// A result has some 300 bytes, and about 2 KiB at its worst: this stays well below the 64 MiB that the usual manifests allow.

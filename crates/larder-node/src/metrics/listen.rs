@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// For requests that are under way when the end comes; Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(10);
 
-pub(super) struct Listener {
+pub(crate) struct Listener {
     socket: TcpListener,
     tls: Option<TlsAcceptor>,
 }
@@ -47,16 +47,16 @@ type Place = Result<OwnedSemaphorePermit, AcquireError>;
 type Unexpected = Box<dyn std::error::Error + Send + Sync>;
 
 impl Listener {
-    pub(super) fn new(socket: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) fn new(socket: TcpListener, tls: Option<TlsAcceptor>) -> Self {
         Self { socket, tls }
     }
 
-    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
     /// Answers with `service` until `stopped` closes, and a little longer whoever has begun.
-    pub(super) async fn serve<S, B>(self, service: S, mut stopped: watch::Receiver<()>)
+    pub(crate) async fn serve<S, B>(self, service: S, mut stopped: watch::Receiver<()>)
     where
         S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,

@@ -1,18 +1,14 @@
-//! Prometheus' text format, version 0.0.4. No label has more values than are written here: never an image, a node or an error.
+//! The aggregator's metrics. No label has more values than are written here: never an image, a node or an error.
 
-use std::fmt::Write as _;
-
+use super::super::text::Text;
 use super::ledger::{BUCKETS, Counts, Fleet, Outcomes, Snapshot};
-
-/// The content type of what [`text`] gives.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// All metrics.
 pub(super) fn text(snapshot: &Snapshot) -> String {
     let Counts { succeeded, failed, bytes, dropped, shortened, repeated, refused } = &snapshot.counts;
     let Fleet { nodes, images, present, missing } = snapshot.fleet();
     let outcomes = [("failed", failed), ("succeeded", succeeded)];
-    let mut text = Text(String::new());
+    let mut text = Text::default();
 
     text.head(
         "larder_prefetch_attempts_total",
@@ -50,26 +46,10 @@ pub(super) fn text(snapshot: &Snapshot) -> String {
     text.single("larder_metrics_results_repeated_total", "counter", help, *repeated);
     let help = "Submissions that were refused: without the token, or not of this protocol.";
     text.single("larder_metrics_submissions_refused_total", "counter", help, *refused);
-    text.0
+    text.into()
 }
 
-struct Text(String);
-
 impl Text {
-    fn head(&mut self, name: &str, kind: &str, help: &str) {
-        self.line(format_args!("# HELP {name} {help}"));
-        self.line(format_args!("# TYPE {name} {kind}"));
-    }
-
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
-        self.head(name, kind, help);
-        self.line(format_args!("{name} {value}"));
-    }
-
-    fn labelled(&mut self, name: &str, label: &str, of: &str, value: impl std::fmt::Display) {
-        self.line(format_args!("{name}{{{label}=\"{of}\"}} {value}"));
-    }
-
     fn histogram(&mut self, name: &str, outcome: &str, of: &Outcomes) {
         let mut sum = 0;
         for (bound, count) in BUCKETS.iter().zip(of.buckets) {
@@ -80,11 +60,6 @@ impl Text {
         let (seconds, rest) = (of.milliseconds / 1000, of.milliseconds % 1000);
         self.line(format_args!("{name}_sum{{outcome=\"{outcome}\"}} {seconds}.{rest:03}"));
         self.line(format_args!("{name}_count{{outcome=\"{outcome}\"}} {}", of.count));
-    }
-
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.0, "{line}");
     }
 }
 

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full, StreamBody};
+use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::{
-    ACCEPT, ALLOW, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE,
-};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ACCEPT, ALLOW, AUTHORIZATION, HeaderName, HeaderValue, VARY, WWW_AUTHENTICATE};
+use hyper::{Method, Request, StatusCode};
 
+use super::super::answer::{Answer, of_type, plain, whole, with};
+use super::super::text;
 use super::super::token::BearerToken;
 use super::ledger::{Record, SharedLedger, Snapshot};
 use super::negotiate::{Form, form};
@@ -24,9 +23,6 @@ const CHUNK: usize = 100;
 /// Where the array of JSON, whose form is not ours to change, says that it is not everything.
 const DROPPED: HeaderName = HeaderName::from_static("larder-results-dropped");
 const SHORTENED: HeaderName = HeaderName::from_static("larder-results-shortened");
-
-type Body = UnsyncBoxBody<Bytes, Infallible>;
-type Answer = Response<Body>;
 
 /// The service for one connection or many.
 #[derive(Clone, Debug)]
@@ -74,7 +70,7 @@ impl Server {
     fn metrics<B>(&self, request: &Request<B>) -> Answer {
         let snapshot = self.ledger.snapshot();
         let answer = match form(accepted(request).as_deref()) {
-            Form::Prometheus => of_type(prometheus::CONTENT_TYPE, whole(prometheus::text(&snapshot))),
+            Form::Prometheus => of_type(text::CONTENT_TYPE, whole(prometheus::text(&snapshot))),
             Form::Json => json(snapshot),
         };
         with(answer, VARY, HeaderValue::from_static("accept"))
@@ -114,25 +110,6 @@ fn array(records: Vec<Arc<Record>>) -> impl Iterator<Item = Result<Frame<Bytes>,
         }
         Ok(Frame::data(bytes.into()))
     })
-}
-
-fn plain(status: StatusCode, text: &str) -> Answer {
-    let mut answer = of_type("text/plain; charset=utf-8", whole(format!("{text}\n")));
-    *answer.status_mut() = status;
-    answer
-}
-
-fn of_type(kind: &'static str, body: Body) -> Answer {
-    with(Response::new(body), CONTENT_TYPE, HeaderValue::from_static(kind))
-}
-
-fn whole(text: String) -> Body {
-    Full::new(Bytes::from(text)).boxed_unsync()
-}
-
-fn with(mut answer: Answer, name: HeaderName, value: HeaderValue) -> Answer {
-    answer.headers_mut().insert(name, value);
-    answer
 }
 
 #[cfg(test)]
