@@ -1,7 +1,7 @@
 //! The CRI client: what the kubelet would be told.
 
 mod auth;
-mod dead;
+mod containers;
 mod images;
 mod open;
 
@@ -17,7 +17,7 @@ pub use auth::Auth;
 pub use images::CriError;
 pub(crate) use images::ImageSeen;
 pub use open::RuntimeError;
-pub(crate) use open::{Family, open};
+pub(crate) use open::{Family, Runtime, open};
 
 /// An image as CRI lists it to the kubelet.
 #[derive(Clone, Debug, PartialEq, Eq)]

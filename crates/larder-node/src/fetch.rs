@@ -27,10 +27,15 @@ use crate::containerd::{Containerd, KUBERNETES_NAMESPACE};
 use crate::cri::{Auth, Cri, RuntimeError, open};
 pub(crate) use engine::{Engine, Floor};
 pub use list::{BadLine, ImageList, Wanted};
+pub(crate) use presence::{exact_name, is_moving};
+pub(crate) use pull::Job;
+pub(crate) use pulls::{Outcome, Pulls};
 pub use report::{Event, FetchReport, Missing, Present, Reporter};
 use run::Run;
 pub use schedule::Limits;
+pub(crate) use schedule::start_after;
 pub use space::{MinFree, MinFreeError, NoRoom};
+pub(crate) use space::{Space, measure};
 
 /// A runtime that is starting is waited for so long.
 const FIND: Duration = Duration::from_secs(5);
@@ -122,8 +127,8 @@ async fn connect(socket: &Path) -> Option<Containerd> {
 /// For the log only: whatever comes of it changes no result.
 async fn count(cri: &Cri, within: Option<Duration>) {
     let Some(within) = within else { return };
-    match timeout(within, cri.count_images()).await {
-        Ok(Ok(images)) => tracing::debug!(images, "the runtime has images"),
+    match timeout(within, cri.list_images()).await {
+        Ok(Ok(images)) => tracing::debug!(images = images.len(), "the runtime has images"),
         Ok(Err(error)) => tracing::warn!(%error, "the runtime does not list its images"),
         Err(_) => tracing::warn!(?within, "the runtime does not list its images in time"),
     }

@@ -22,3 +22,6 @@ pub(crate) const AS_REFERENCE: &str = "reference";
 pub(crate) const AS_DIGEST: &str = "digest";
 /// On a lease: the state directory of the Larder that took it.
 pub(crate) const OWNER: &str = "dev.larder/state-dir";
+/// On an image record: the agent pinned it, and may unpin it.
+pub(crate) const PINNED_BY: &str = "dev.larder/pinned-by";
+pub(crate) const PINNED_BY_AGENT: &str = "agent";

@@ -69,6 +69,20 @@ impl Containerd {
         call(format!("update image {name}"), self.images().update(self.request(request))).await.map(|_| ())
     }
 
+    /// Sets labels of an image record, or takes them away where they are empty, and leaves its others.
+    pub(crate) async fn label_image(
+        &self,
+        name: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), ContainerdError> {
+        let paths = labels.keys().map(|key| format!("labels.{key}")).collect();
+        let target = Some(types::Descriptor::default());
+        let image = Image { name: name.to_owned(), labels, target, created_at: None, updated_at: None };
+        let update_mask = Some(FieldMask { paths });
+        let request = UpdateImageRequest { image: Some(image), update_mask, source_date_epoch: None };
+        call(format!("label image {name}"), self.images().update(self.request(request))).await.map(|_| ())
+    }
+
     /// Deletes an image record, and leaves the garbage; one that is gone is fine.
     pub(crate) async fn delete_image(&self, name: &str) -> Result<(), ContainerdError> {
         let request = DeleteImageRequest { name: name.to_owned(), sync: false, target: None };

@@ -1,15 +1,16 @@
-//! Removing containers that have ended, through the runtime that knows them.
+//! Containers of the runtime: the images that they use, and removing those that have ended.
 
 use std::collections::BTreeSet;
 
 use larder_proto::cri::runtime_service_client::RuntimeServiceClient;
 use larder_proto::cri::{
-    ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState, RemoveContainerRequest,
-    RemovePodSandboxRequest,
+    Container, ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState,
+    RemoveContainerRequest, RemovePodSandboxRequest,
 };
 use tonic::transport::Channel;
 
 use super::Cri;
+use super::images::MAX_MESSAGE;
 use crate::containerd::{ContainerdError, call};
 
 impl Cri {
@@ -32,11 +33,24 @@ impl Cri {
         Ok(())
     }
 
-    async fn dead_containers(&self) -> Result<BTreeSet<String>, ContainerdError> {
+    /// What the containers that there are, also those that have ended, call their images: names, digests and ids.
+    pub(crate) async fn used_images(&self) -> Result<BTreeSet<String>, ContainerdError> {
+        let used = self.containers().await?.into_iter();
+        let names =
+            used.flat_map(|one| one.image.map(|image| image.image).into_iter().chain([one.image_ref]));
+        Ok(names.filter(|name| !name.is_empty()).collect())
+    }
+
+    async fn containers(&self) -> Result<Vec<Container>, ContainerdError> {
         let action = "list CRI's containers".to_owned();
         let request = ListContainersRequest { filter: None };
-        let containers = call(action, self.runtime().list_containers(request)).await?.containers;
-        let dead = containers.into_iter().filter(|one| one.state() == ContainerState::ContainerExited);
+        let mut runtime = self.runtime().max_decoding_message_size(MAX_MESSAGE);
+        Ok(call(action, runtime.list_containers(request)).await?.containers)
+    }
+
+    async fn dead_containers(&self) -> Result<BTreeSet<String>, ContainerdError> {
+        let dead =
+            self.containers().await?.into_iter().filter(|one| one.state() == ContainerState::ContainerExited);
         Ok(dead.map(|container| container.id).collect())
     }
 

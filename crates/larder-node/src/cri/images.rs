@@ -1,15 +1,16 @@
-//! The calls about images that `fetch` makes. Deadlines are the caller's.
+//! The calls about images that `fetch` and the agent make. Deadlines are the caller's.
 
 use std::error::Error as _;
 
 use larder_proto::cri::{
-    ImageFsInfoRequest, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest,
+    Image, ImageFsInfoRequest, ImageSpec, ImageStatusRequest, ListImagesRequest, PullImageRequest,
+    RemoveImageRequest,
 };
 use tonic::{Code, Status};
 
 use super::{Auth, Cri};
 
-/// Lists of images on a node, and its errors, are far smaller; more is not read.
+/// Lists of images and of containers on a node are far smaller; more is not read.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
 /// What is kept of a runtime's error: some carry whole HTML pages. In bytes.
 const MAX_TEXT: usize = 2048;
@@ -27,10 +28,21 @@ pub struct CriError {
 /// An image as the runtime lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ImageSeen {
+    /// Mostly the digest of its configuration; images of the same id are one.
+    pub(crate) id: String,
     pub(crate) tags: Vec<String>,
     pub(crate) digests: Vec<String>,
     /// In bytes, as the runtime counts them.
     pub(crate) size: u64,
+    /// Whether the runtime tells the kubelet to keep it; those before CRI had this never say so.
+    pub(crate) pinned: bool,
+}
+
+impl From<Image> for ImageSeen {
+    fn from(image: Image) -> Self {
+        let Image { id, repo_tags: tags, repo_digests: digests, size, pinned, .. } = image;
+        Self { id, tags, digests, size, pinned }
+    }
 }
 
 impl Cri {
@@ -49,17 +61,20 @@ impl Cri {
     pub(crate) async fn seen(&self, image: &str) -> Result<Option<ImageSeen>, CriError> {
         let request = ImageStatusRequest { image: Some(spec(image)), verbose: false };
         let status = self.images().image_status(request).await?.into_inner();
-        Ok(status.image.map(|image| ImageSeen {
-            tags: image.repo_tags,
-            digests: image.repo_digests,
-            size: image.size,
-        }))
+        Ok(status.image.map(ImageSeen::from))
     }
 
-    /// How many images the runtime has.
-    pub(crate) async fn count_images(&self) -> Result<usize, CriError> {
+    /// Every image that the runtime has.
+    pub(crate) async fn list_images(&self) -> Result<Vec<ImageSeen>, CriError> {
         let mut client = self.images().max_decoding_message_size(MAX_MESSAGE);
-        Ok(client.list_images(ListImagesRequest { filter: None }).await?.into_inner().images.len())
+        let images = client.list_images(ListImagesRequest { filter: None }).await?.into_inner().images;
+        Ok(images.into_iter().map(ImageSeen::from).collect())
+    }
+
+    /// Takes `image` away; one that is not there is fine. containerd takes every other name of the same image away, too.
+    pub(crate) async fn remove_image(&self, image: &str) -> Result<(), CriError> {
+        self.images().remove_image(RemoveImageRequest { image: Some(spec(image)) }).await?;
+        Ok(())
     }
 
     /// Directories that the runtime keeps images in, the default one first.

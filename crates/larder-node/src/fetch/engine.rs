@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::gate::Gate;
 use super::report::{Event, Reporter};
 use super::schedule::Limits;
-use super::space::{MinFree, Space, measure};
+use super::space::{MinFree, measure};
 use super::watch::Watch;
 use super::{FetchError, Registries};
 use crate::containerd::Containerd;
@@ -46,15 +46,18 @@ impl<'a, R: Registries> Engine<'a, R> {
         Self { cri, family, limits, registries, reporter, gate, watch }
     }
 
-    /// From now on pulls leave room on the disk.
+    /// From now on pulls leave room on the disk, where it can be seen.
     pub(crate) async fn keep(&mut self, floor: Floor, deadline: Instant) -> Result<(), FetchError> {
-        self.gate = Gate::new(self.place_for(floor, deadline).await?.map(|place| (place, floor.min_free)));
+        let Floor { min_free, insist } = floor;
+        if min_free.is_nothing() {
+            return Ok(());
+        }
+        match self.place(deadline).await {
+            Ok(place) => self.gate = Gate::new(Some((place, min_free))),
+            Err(reason) if insist => return Err(FetchError::Floor(reason)),
+            Err(reason) => self.reporter.event(Event::NoFloor(&reason)),
+        }
         Ok(())
-    }
-
-    /// The image file system, where its floor is kept and it can be seen.
-    pub(crate) fn space(&self) -> Option<Space> {
-        self.gate.space()
     }
 
     /// Tells how far pulls are, until it is dropped.
@@ -62,29 +65,15 @@ impl<'a, R: Registries> Engine<'a, R> {
         self.watch.run(self.reporter).await;
     }
 
-    /// The directory to watch, where there is a floor to keep and it can be seen.
-    async fn place_for(&self, floor: Floor, deadline: Instant) -> Result<Option<PathBuf>, FetchError> {
-        if floor.min_free.is_nothing() {
-            return Ok(None);
-        }
-        let place = match timeout_at(deadline, self.cri.image_places()).await {
-            Ok(Ok(places)) => {
-                places.into_iter().next().ok_or("the runtime names no image file system".to_owned())
-            }
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err("the runtime does not tell its image file system in time".to_owned()),
+    /// The runtime's image file system; the error says why it cannot be seen.
+    pub(crate) async fn place(&self, deadline: Instant) -> Result<PathBuf, String> {
+        let places = match timeout_at(deadline, self.cri.image_places()).await {
+            Ok(Ok(places)) => places,
+            Ok(Err(error)) => return Err(error.to_string()),
+            Err(_) => return Err("the runtime does not tell its image file system in time".to_owned()),
         };
-        let seen = place.and_then(|place| match measure(place.as_ref()) {
-            Ok(_) => Ok(PathBuf::from(place)),
-            Err(error) => Err(format!("{place}: {error}")),
-        });
-        match seen {
-            Ok(place) => Ok(Some(place)),
-            Err(reason) if floor.insist => Err(FetchError::Floor(reason)),
-            Err(reason) => {
-                self.reporter.event(Event::NoFloor(&reason));
-                Ok(None)
-            }
-        }
+        let place = places.into_iter().next().ok_or("the runtime names no image file system")?;
+        measure(place.as_ref()).map_err(|error| format!("{place}: {error}"))?;
+        Ok(PathBuf::from(place))
     }
 }

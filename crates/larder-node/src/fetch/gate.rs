@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tokio::sync::Notify;
 
-use super::space::{Admission, MinFree, NoRoom, PLENTY, Space, admit, measure};
+use super::space::{Admission, MinFree, NoRoom, PLENTY, admit, measure};
 
 /// The image file system, and what is set aside on it.
 #[derive(Debug)]
@@ -29,22 +29,16 @@ impl Gate {
         Self { watched, reserved: Cell::new(0), running: Cell::new(0), freed: Notify::new() }
     }
 
-    /// The image file system; none where no floor is kept, or it is not seen.
-    pub(super) fn space(&self) -> Option<Space> {
-        let (directory, _) = self.watched.as_ref()?;
+    /// Free bytes less the floor; none where nothing limits it.
+    fn room(&self) -> Option<u64> {
+        let (directory, floor) = self.watched.as_ref()?;
         match measure(directory) {
-            Ok(space) => Some(space),
+            Ok(space) => Some(floor.room(space)),
             Err(error) => {
                 tracing::warn!(directory = %directory.display(), %error, "the image file system is not seen any more");
                 None
             }
         }
-    }
-
-    /// Free bytes less the floor; none where nothing limits it.
-    fn room(&self) -> Option<u64> {
-        let (_, floor) = self.watched.as_ref()?;
-        self.space().map(|space| floor.room(space))
     }
 
     /// Whether it matters how large an image is: not where there is plenty of room, or none.

@@ -7,18 +7,21 @@ use crate::cri::ImageSeen;
 const MOVING: &str = "latest";
 
 /// Whether the image has to be pulled even where the runtime has one of that name: nothing pins `latest`.
-pub(super) fn is_moving(wanted: &Wanted) -> bool {
+pub(crate) fn is_moving(wanted: &Wanted) -> bool {
     wanted.reference.digest().is_none() && wanted.reference.tag() == Some(MOVING)
+}
+
+/// The name that a runtime lists the wanted image by: a tag, or a digest, beside which tags do not count.
+pub(crate) fn exact_name(wanted: &Wanted) -> String {
+    let reference = &wanted.reference;
+    reference.digest().map_or_else(|| reference.to_string(), |digest| reference.at(digest).to_string())
 }
 
 /// Whether `seen` is the wanted image by exact reference or digest. A runtime also answers to prefixes of image IDs, so that
 /// an answer alone says nothing.
 pub(super) fn confirms(seen: &ImageSeen, wanted: &Wanted) -> bool {
-    let reference = &wanted.reference;
-    let (names, exact) = match reference.digest() {
-        Some(digest) => (&seen.digests, reference.at(digest).to_string()),
-        None => (&seen.tags, reference.to_string()),
-    };
+    let exact = exact_name(wanted);
+    let names = if wanted.reference.digest().is_some() { &seen.digests } else { &seen.tags };
     names.iter().any(|name| *name == exact || (wanted.is_short() && completes(name, &exact)))
 }
 
@@ -40,7 +43,8 @@ mod tests {
     }
 
     fn seen(tags: &[&str], digests: &[String]) -> ImageSeen {
-        ImageSeen { tags: tags.iter().map(ToString::to_string).collect(), digests: digests.to_vec(), size: 1 }
+        let tags = tags.iter().map(ToString::to_string).collect();
+        ImageSeen { id: String::new(), tags, digests: digests.to_vec(), size: 1, pinned: false }
     }
 
     #[test]

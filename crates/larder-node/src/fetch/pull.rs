@@ -20,6 +20,9 @@ use crate::cri::Auth;
 /// bad credential hang must not keep a good one waiting.
 const HEAD_START: Duration = Duration::from_secs(3);
 
+/// The shortest-lived tokens of registries live so long, and some.
+const CREDENTIALS_LIVE: Duration = Duration::from_mins(10);
+
 /// An image that is to be pulled, and what is known from earlier rounds.
 #[derive(Debug)]
 pub(crate) struct Job {
@@ -30,6 +33,9 @@ pub(crate) struct Job {
     credentials: Vec<Option<Auth>>,
     candidates: Candidates,
     registry_size: Option<u64>,
+    /// What each attempt may take, where it is not for the schedule to say.
+    limit: Option<Duration>,
+    asked: Option<Instant>,
 }
 
 /// How a round ended.
@@ -49,7 +55,21 @@ struct Failure {
 impl Job {
     pub(crate) fn new(wanted: Wanted) -> Self {
         let (last, credentials, candidates) = ("not begun".to_owned(), Vec::new(), Candidates::new());
-        Self { wanted, rounds: 0, last, credentials, candidates, registry_size: None }
+        let (registry_size, limit, asked) = (None, None, None);
+        Self { wanted, rounds: 0, last, credentials, candidates, registry_size, limit, asked }
+    }
+
+    /// The same, with a limit of its own for each attempt.
+    pub(crate) fn with_limit(self, limit: Option<Duration>) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Whether credentials are to be asked for; those that were had long ago may have ended.
+    fn wants_credentials(&mut self, now: Instant) -> bool {
+        if self.asked.is_some_and(|asked| now.duration_since(asked) > CREDENTIALS_LIVE) {
+            (self.credentials, self.candidates) = (Vec::new(), Candidates::new());
+        }
+        self.candidates.may_grow()
     }
 
     /// Takes what is offered beside what there is; where that is nothing, the image is pulled without.
@@ -94,7 +114,8 @@ impl<R: Registries> Engine<'_, R> {
     /// What is asked of others before a pull: credentials, size and room.
     async fn prepare(&self, job: &mut Job) -> Result<super::gate::Reservation<'_>, super::NoRoom> {
         let reference = &job.wanted.reference.clone();
-        if job.candidates.may_grow() {
+        if job.wants_credentials(Instant::now()) {
+            job.asked = Some(Instant::now());
             let offer = self.registries.credentials(reference).await;
             job.take(offer);
         }
@@ -105,8 +126,9 @@ impl<R: Registries> Engine<'_, R> {
     }
 
     async fn race(&self, job: &mut Job, deadline: Instant) -> RoundEnd {
+        let limit = job.limit.unwrap_or_else(|| self.limits.attempt(job.rounds));
+        let end = deadline.min(Instant::now() + limit);
         let Job { wanted, rounds, last, credentials, candidates, .. } = job;
-        let end = deadline.min(Instant::now() + self.limits.attempt(*rounds));
         let begin = |place: usize| {
             let attempt = self.attempt(wanted, credentials[place].as_ref(), *rounds, end);
             async move { (place, attempt.await) }

@@ -39,7 +39,7 @@ impl Limits {
 
     /// The pause after attempt `n`; `random`, of 0 to 1, takes up to a half off, so that nodes which failed together do not
     /// come back together.
-    pub(super) fn delay(&self, n: u32, random: f64) -> Duration {
+    pub(crate) fn delay(&self, n: u32, random: f64) -> Duration {
         doubled(self.initial_delay, n, self.max_delay).mul_f64(1.0 - random.clamp(0.0, 1.0) / 2.0)
     }
 }
@@ -50,7 +50,7 @@ fn doubled(initial: Duration, n: u32, max: Duration) -> Duration {
 }
 
 /// When, within `spread`, the node called `node` begins: always at the same moment, and a fleet's nodes evenly.
-pub(super) fn start_after(node: &str, spread: Duration) -> Duration {
+pub(crate) fn start_after(node: &str, spread: Duration) -> Duration {
     let hash = Digest::of(node.as_bytes());
     let number = u32::from_str_radix(&hash.hex()[..8], 16).unwrap_or_default();
     spread.mul_f64(f64::from(number) / f64::from(u32::MAX))

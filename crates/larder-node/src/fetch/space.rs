@@ -113,7 +113,7 @@ pub(super) fn admit(room: u64, reserved: u64, running: usize, registry_size: Opt
 }
 
 /// The file system that `directory` is on.
-pub(super) fn measure(directory: &Path) -> std::io::Result<Space> {
+pub(crate) fn measure(directory: &Path) -> std::io::Result<Space> {
     let seen = rustix::fs::statvfs(directory)?;
     Ok(Space {
         size: seen.f_blocks.saturating_mul(seen.f_frsize),
