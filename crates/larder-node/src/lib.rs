@@ -1,8 +1,10 @@
 //! What runs on a node: attaching a cache disk to containerd, and detaching it.
 //!
-//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label and pull secrets.
+//! Speaks to containerd and CRI over their socket, and mounts; of the Kubernetes API it knows one label, pull secrets, and the set
+//! of images that the node is to hold.
 //! It knows no registry.
 
+mod agent;
 mod attach;
 mod attempt;
 mod blocking;
@@ -29,6 +31,7 @@ mod stage;
 mod state;
 mod status;
 
+pub use agent::{AgentError, AgentOptions, SecretCredentials, agent};
 pub use attach::{
     AttachError, AttachImageError, AttachOptions, AttachOutcome, AttachReport, AttachedImage, NotOnDisk,
     RemountedDisk, RestoreReport, RestoredDisk, SettleError, attach, preview_attach, remount, restore,

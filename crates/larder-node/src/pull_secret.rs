@@ -64,6 +64,11 @@ impl SecretReader {
         Ok(Cluster::from_environment().await?.map(|cluster| Self { cluster }))
     }
 
+    /// Of this cluster.
+    pub(crate) fn of(cluster: Cluster) -> Self {
+        Self { cluster }
+    }
+
     /// The namespace of secrets that are named without one: the pod's own, or that of the kubeconfig's context.
     pub fn namespace(&self) -> &str {
         &self.cluster.namespace
