@@ -1,5 +1,6 @@
 //! What can be typed.
 
+mod agent;
 mod build;
 mod controller;
 mod deploy;
@@ -15,6 +16,7 @@ mod status;
 
 use clap::{ArgAction, Parser, Subcommand};
 
+pub(crate) use agent::AgentArgs;
 pub(crate) use build::{BuildArgs, ReportForm};
 pub(crate) use controller::{ControllerArgs, Policy, Release, ReleaseFlags};
 pub(crate) use deploy::{
@@ -49,7 +51,7 @@ impl Cli {
             Command::AggregateMetrics(AggregateMetricsArgs { debug: true, .. })
             | Command::Sleep(SleepArgs { debug: true }) => 2,
             // A daemon's log is all that there is of it.
-            Command::Controller(_) => self.verbose.max(1),
+            Command::Agent(_) | Command::Controller(_) => self.verbose.max(1),
             _ => self.verbose,
         }
     }
@@ -78,6 +80,8 @@ pub(crate) enum Command {
     Fetch(Box<FetchArgs>),
     /// Keep image caches true on every node of a cluster
     Controller(Box<ControllerArgs>),
+    /// Keep this node's images as its NodeImageSet wants them
+    Agent(Box<AgentArgs>),
     /// Collect what nodes tell of their pulls, and tell it to Prometheus and to people
     AggregateMetrics(AggregateMetricsArgs),
     /// Do nothing until told to end

@@ -1,5 +1,6 @@
 //! Carries requests out: composes registry, disk and node.
 
+mod agent;
 mod build;
 mod completion;
 mod controller;
@@ -36,6 +37,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Status(args) => status::run(args),
         Command::Fetch(args) => fetch::run(*args),
         Command::Controller(args) => controller::run(*args),
+        Command::Agent(args) => agent::run(*args),
         Command::AggregateMetrics(args) => metrics::aggregate(args),
         Command::Sleep(_) => metrics::sleep(),
         Command::Deploy(args) => deploy::run(args),

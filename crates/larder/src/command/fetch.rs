@@ -22,7 +22,7 @@ use crate::interrupt::or_interrupted;
 use crate::printer;
 use deliver::Delivery;
 use pull_secrets::PullSecrets;
-use registries::RegistryAccess;
+pub(super) use registries::RegistryAccess;
 use show::Show;
 use told::Told;
 
@@ -159,7 +159,7 @@ fn given(path: &OsStr) -> Option<&Path> {
 }
 
 /// As a path, or as kubelet and crictl write endpoints.
-fn socket(typed: &Path) -> PathBuf {
+pub(super) fn socket(typed: &Path) -> PathBuf {
     typed.strip_prefix("unix:").map_or_else(|_| typed.to_owned(), |path| Path::new("/").join(path))
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 use larder_core::{ImageRef, Platform};
 use larder_node::cri::Auth;
 use larder_node::fetch::{Offer, Registries};
+use larder_node::{SecretCredentials, StoredSecret};
 use larder_registry::{
     Candidates, Client, ClientOptions, Credential, CredentialError, ImageSpec, Keyring, KeyringOptions,
-    PlainHttp, PluginPaths, RetryPolicy,
+    PlainHttp, PluginPaths, PullSecret, RetryPolicy,
 };
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
@@ -24,7 +25,7 @@ const ASK: Duration = Duration::from_secs(5);
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// How registries are reached from here.
-pub(super) struct RegistryAccess {
+pub(in crate::command) struct RegistryAccess {
     docker_config: Option<PathBuf>,
     keyring: Keyring,
     pull_secrets: PullSecrets,
@@ -36,7 +37,7 @@ pub(super) struct RegistryAccess {
 
 impl RegistryAccess {
     /// With the credentials of a file and of kubelet's plugins (their configuration and their directory), where they are given.
-    pub(super) fn new(
+    pub(in crate::command) fn new(
         docker_config: Option<&Path>,
         plugins: Option<(&Path, &Path)>,
     ) -> Result<Self, CredentialError> {
@@ -115,6 +116,26 @@ impl Registries for RegistryAccess {
                 self.silent.borrow_mut().insert(image.registry().to_owned());
                 None
             }
+        }
+    }
+}
+
+impl SecretCredentials for RegistryAccess {
+    async fn in_secret(
+        &self,
+        image: &ImageRef,
+        name: &str,
+        secret: StoredSecret,
+    ) -> Result<Vec<Auth>, String> {
+        let StoredSecret { kind, data } = secret;
+        let failed = |error: CredentialError| error.to_string();
+        let secret = PullSecret::of_secret(name.to_owned(), &kind, data).map_err(failed)?;
+        let options = KeyringOptions { secrets: vec![secret], ..KeyringOptions::default() };
+        let Candidates { credentials, failures } =
+            Keyring::load(&options).map_err(failed)?.candidates(image).await;
+        match failures.into_iter().next() {
+            Some(error) if credentials.is_empty() => Err(failed(error)),
+            _ => Ok(credentials.iter().map(auth).collect()),
         }
     }
 }
