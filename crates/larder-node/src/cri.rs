@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use larder_core::Digest;
 use larder_proto::cri::image_service_client::ImageServiceClient;
-use larder_proto::cri::{ImageFsInfoRequest, ImageSpec, ImageStatusRequest, ListImagesRequest};
+use larder_proto::cri::{ImageFsInfoRequest, ImageSpec, ImageStatusRequest};
 use tonic::transport::Channel;
 
 use crate::containerd::{ContainerdError, call};
@@ -18,16 +18,6 @@ pub use images::CriError;
 pub(crate) use images::ImageSeen;
 pub use open::RuntimeError;
 pub(crate) use open::{Family, Runtime, open};
-
-/// An image as CRI lists it to the kubelet.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListedImage {
-    /// The digest of the configuration.
-    pub(crate) id: Digest,
-    pub(crate) tags: Vec<String>,
-    /// Names by digest.
-    pub(crate) digests: Vec<String>,
-}
 
 /// The image service of a runtime.
 #[derive(Clone, Debug)]
@@ -50,18 +40,6 @@ impl Cri {
         let info = call(action, self.images().image_fs_info(ImageFsInfoRequest {})).await?;
         let directories = info.image_filesystems.into_iter().filter_map(|system| system.fs_id);
         Ok(directories.map(|id| PathBuf::from(id.mountpoint)).collect())
-    }
-
-    /// Every image that the runtime has.
-    pub(crate) async fn list_images(&self) -> Result<Vec<ListedImage>, ContainerdError> {
-        let mut client = self.images().max_decoding_message_size(images::MAX_MESSAGE);
-        let request = ListImagesRequest { filter: None };
-        let listed = call("list CRI's images".to_owned(), client.list_images(request)).await?.images;
-        let image = |image: larder_proto::cri::Image| {
-            let id = image.id.parse().ok()?;
-            Some(ListedImage { id, tags: image.repo_tags, digests: image.repo_digests })
-        };
-        Ok(listed.into_iter().filter_map(image).collect())
     }
 
     /// The id, which is the digest of the configuration, of the image that pods would get for `name`.

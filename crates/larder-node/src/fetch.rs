@@ -112,13 +112,13 @@ pub async fn fetch(
     report
 }
 
-/// For the progress of pulls only: without it they are as good.
-async fn connect(socket: &Path) -> Option<Containerd> {
+/// For what CRI does not tell or do, such as the progress of pulls: without it they are as good.
+pub(crate) async fn connect(socket: &Path) -> Option<Containerd> {
     match Containerd::connect(socket, KUBERNETES_NAMESPACE).await {
         Ok(containerd) => Some(containerd),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
-            tracing::debug!(error, "the progress of pulls cannot be seen");
+            tracing::debug!(error, "containerd does not answer beside CRI");
             None
         }
     }

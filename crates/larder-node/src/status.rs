@@ -7,7 +7,10 @@ mod look;
 mod report;
 mod subject;
 
+use std::time::Duration;
+
 use crate::containerd::{ContainerdError, NodeOptions};
+use crate::cri::CriError;
 use crate::hydrate::HydrateError;
 use crate::node::{Node, NodeError};
 use crate::overlay::OverlayError;
@@ -33,6 +36,12 @@ pub enum StatusError {
     /// How far the reading of a disk is cannot be told.
     #[error(transparent)]
     Hydrate(#[from] HydrateError),
+    /// CRI does not list its images.
+    #[error("CRI does not list its images: {0}")]
+    Cri(#[from] CriError),
+    /// CRI does not answer.
+    #[error("CRI did not list its images within {0:?}")]
+    CriSilent(Duration),
     /// The mounts cannot be read.
     #[error(transparent)]
     Stage(#[from] StageError),

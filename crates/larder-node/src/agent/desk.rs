@@ -101,12 +101,11 @@ impl Desk {
     pub(super) fn runtime_is_away(&mut self, why: String) {
         self.metrics.looked(false);
         self.metrics.runtime(false);
-        match &mut self.away {
-            Some((_, last)) => *last = why,
-            None => {
-                tracing::warn!(error = why, "the runtime does not answer");
-                self.away = Some((Instant::now(), why));
-            }
+        if let Some((_, last)) = &mut self.away {
+            *last = why;
+        } else {
+            tracing::warn!(error = why, "the runtime does not answer");
+            self.away = Some((Instant::now(), why));
         }
     }
 

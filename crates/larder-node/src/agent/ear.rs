@@ -59,7 +59,7 @@ impl Reporter for Ear {
                 self.note(image, |news| news.begun = true);
             }
             Event::Progress { image, done, total } => {
-                self.note(image, |news| news.progress = Some((done, total)))
+                self.note(image, |news| news.progress = Some((done, total)));
             }
             Event::Retrying { image, reason, delay } => {
                 tracing::warn!(image, reason, ?delay, "a pull failed and is tried again");

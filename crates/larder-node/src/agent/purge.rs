@@ -107,7 +107,8 @@ mod tests {
         let elsewhere = format!("r.io/b@sha256:{}", "a".repeat(64));
         let plain = image(&["r.io/a:1"], &[&digest]);
         let kept = |reason: ImageReason| Some(reason);
-        let table: [(&str, ImageSeen, bool, &[&str], &[&str], Option<ImageReason>); 10] = [
+        type Row<'a> = (&'a str, ImageSeen, bool, &'a [&'a str], &'a [&'a str], Option<ImageReason>);
+        let table: [Row; 10] = [
             ("ours, unused", plain.clone(), true, &[], &[], None),
             ("not ours", plain.clone(), false, &[], &[], kept(ImageReason::NotOurs)),
             ("used by id", plain.clone(), true, &[ID], &[], kept(ImageReason::InUse)),

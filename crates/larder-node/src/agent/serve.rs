@@ -29,9 +29,12 @@ impl Service<Request<Incoming>> for Server {
 
 impl Server {
     fn answer(&self, method: &Method, path: &str) -> Answer {
-        let probe = |is_well: bool| match is_well {
-            true => plain(StatusCode::OK, "ok"),
-            false => plain(StatusCode::SERVICE_UNAVAILABLE, "not yet, or not any more"),
+        let probe = |is_well: bool| {
+            if is_well {
+                plain(StatusCode::OK, "ok")
+            } else {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "not yet, or not any more")
+            }
         };
         match (method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => of_type(CONTENT_TYPE, whole(self.0.text())),

@@ -18,9 +18,9 @@ use super::secrets::{SecretCredentials, SetRegistries};
 use super::tasks::{self, Done};
 use super::{AgentError, AgentOptions};
 use crate::causes::with_causes;
-use crate::containerd::{Containerd, KUBERNETES_NAMESPACE};
+use crate::containerd::Containerd;
 use crate::cri::{Cri, Runtime, open};
-use crate::fetch::{Engine, Floor, Job, Outcome, Pulls, Wanted, start_after};
+use crate::fetch::{Engine, Floor, Job, Outcome, Pulls, Wanted, connect, start_after};
 
 /// Between two looks at what the runtime has: a third of what a removed image may take to be pulled again, and little work.
 const LOOK: Duration = Duration::from_secs(10);
@@ -53,10 +53,7 @@ pub(super) async fn work<R: SecretCredentials>(
     loop {
         let (cri, runtime) = find(&mut desk, &options.socket).await;
         tracing::info!(name = runtime.name, version = runtime.version, "the runtime answers");
-        let containerd = match runtime.is_containerd() {
-            true => Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok(),
-            false => None,
-        };
+        let containerd = if runtime.is_containerd() { connect(&options.socket).await } else { None };
         let family = runtime.family();
         let mut engine =
             Engine::new(cri.clone(), family, containerd.clone(), options.limits, registries, ear);
@@ -246,7 +243,9 @@ impl<'s, R: SecretCredentials> Session<'s, R> {
             }
             Done::Purged { purged, failed } => {
                 self.next_purge = Some(Instant::now() + if failed { PAUSE } else { Duration::ZERO });
-                purged.into_iter().for_each(|(leaving, outcome)| desk.purged(&leaving, outcome));
+                for (leaving, outcome) in purged {
+                    desk.purged(&leaving, outcome);
+                }
             }
             Done::Pinned { image, pinned, failure } => {
                 self.pinning.remove(&image);

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use larder_core::Digest;
 use larder_disk::CacheDisk;
+use tokio::time::timeout;
 
 use super::StatusError;
 use super::report::{DiskFault, DiskStatus};
-use super::subject::{Subject, subjects};
+use super::subject::{ListedImage, Subject, subjects};
 use crate::attach::record_name;
 use crate::blocking::blocking;
 use crate::causes::with_causes;
 use crate::containerd::{ContainerdError, Snapshot};
-use crate::cri::ListedImage;
+use crate::cri::Cri;
 use crate::detach::seen;
 use crate::hydrate::{Hydration, read_hydration};
 use crate::node::Node;
@@ -37,6 +39,9 @@ impl SeenDisk {
     }
 }
 
+/// CRI answers from memory, within milliseconds.
+const LIST: Duration = Duration::from_mins(1);
+
 /// Everything that a verdict rests on.
 #[derive(Debug)]
 pub(super) struct Seen {
@@ -57,7 +62,7 @@ pub(super) async fn look(node: &Node, state: &StateDir) -> Result<Seen, StatusEr
     let by_name = |snapshot: Snapshot| (snapshot.name.clone(), snapshot);
     let snapshots = node.containerd.list_snapshots().await?.into_iter().map(by_name).collect();
     let listed = match &node.cri {
-        Some(cri) => Some(cri.list_images().await?),
+        Some(cri) => Some(list(cri).await?),
         None => None,
     };
     let (disks, links) = {
@@ -72,6 +77,11 @@ pub(super) async fn look(node: &Node, state: &StateDir) -> Result<Seen, StatusEr
     let subjects = subjects(&disks, &images, &snapshots, listed.as_deref().unwrap_or_default());
     let blobs = look_at_blobs(node, &subjects).await?;
     Ok(Seen { disks, subjects, snapshots, links, blobs, cri: listed.map(ids) })
+}
+
+async fn list(cri: &Cri) -> Result<Vec<ListedImage>, StatusError> {
+    let listed = timeout(LIST, cri.list_images()).await.map_err(|_| StatusError::CriSilent(LIST))??;
+    Ok(listed.into_iter().filter_map(ListedImage::of).collect())
 }
 
 /// The ids of images by all their names.

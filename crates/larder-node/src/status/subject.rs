@@ -7,9 +7,26 @@ use larder_core::{ChainId, Digest, Image};
 use super::look::SeenDisk;
 use crate::attach::record_name;
 use crate::containerd::{ImageRecord, Snapshot};
-use crate::cri::ListedImage;
+use crate::cri::ImageSeen;
 use crate::detach::seen::SeenImage;
 use crate::labels;
+
+/// An image as CRI lists it to the kubelet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ListedImage {
+    /// The digest of the configuration.
+    pub(super) id: Digest,
+    pub(super) tags: Vec<String>,
+    /// Names by digest.
+    pub(super) digests: Vec<String>,
+}
+
+impl ListedImage {
+    /// None where the id is no digest.
+    pub(super) fn of(seen: ImageSeen) -> Option<Self> {
+        Some(Self { id: seen.id.parse().ok()?, tags: seen.tags, digests: seen.digests })
+    }
+}
 
 /// An image of which a verdict is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,10 +7,9 @@ use larder_disk::CacheDisk;
 
 use super::super::look::SeenDisk;
 use super::super::report::DiskFault;
-use super::super::subject::subjects;
+use super::super::subject::{ListedImage, subjects};
 use super::*;
 use crate::containerd::SnapshotKind;
-use crate::cri::ListedImage;
 use crate::detach::seen::SeenImage;
 use crate::fixture::image;
 
