@@ -101,13 +101,14 @@ mod tests {
         names.iter().map(ToString::to_string).collect()
     }
 
+    type Row<'a> = (&'a str, ImageSeen, bool, &'a [&'a str], &'a [&'a str], Option<ImageReason>);
+
     #[test]
     fn an_image_leaves_only_if_it_is_ours_alone_and_nothing_uses_it() {
         let digest = format!("r.io/a@sha256:{}", "a".repeat(64));
         let elsewhere = format!("r.io/b@sha256:{}", "a".repeat(64));
         let plain = image(&["r.io/a:1"], &[&digest]);
         let kept = |reason: ImageReason| Some(reason);
-        type Row<'a> = (&'a str, ImageSeen, bool, &'a [&'a str], &'a [&'a str], Option<ImageReason>);
         let table: [Row; 10] = [
             ("ours, unused", plain.clone(), true, &[], &[], None),
             ("not ours", plain.clone(), false, &[], &[], kept(ImageReason::NotOurs)),

@@ -9,7 +9,7 @@ use clap::Args;
 use larder_node::fetch::MinFree;
 
 use super::duration::parse as duration;
-use super::go_duration::parse as duration_or_none;
+use larder_core::parse_go_duration as duration_or_none;
 
 /// Holds what this node's NodeImageSet wants in the node's runtime, and says in its status what the runtime has.
 ///

@@ -109,6 +109,7 @@ fn again(image: &str) -> Vec<Action> {
     vec![Action::Pull { image: image.to_owned(), spread: false }]
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the engine returns it")]
 fn came() -> Outcome {
     Ok(Came::Pulled { size: 7, attempts: 1, took: SECOND })
 }
@@ -117,6 +118,7 @@ fn refused() -> Outcome {
     Err(Missing::Permanent("manifest unknown".to_owned()))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as a status holds it")]
 fn word(reason: ImageReason) -> Option<String> {
     Some(reason.name().to_owned())
 }

@@ -20,7 +20,7 @@ fn set(images: &[&str]) -> Spec {
 }
 
 fn record(present: bool, failure: Option<ImageReason>) -> Record {
-    let present = present.then(|| super::super::record::Present { digest: None, bytes: 1, pinned: false });
+    let present = present.then_some(super::super::record::Present { digest: None, bytes: 1, pinned: false });
     let failure = failure.map(|reason| Failure { reason, message: "x".to_owned() });
     Record { looked: true, present, failure, ..Record::default() }
 }
