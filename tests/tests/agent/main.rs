@@ -307,7 +307,9 @@ fn a_pin_reaches_the_kubelet_where_the_runtime_has_pins_and_goes_again() {
         let set = Set::create(shared(), vec![ImageWanted { pin: true, ..wanted(&image) }]);
         let _agent = Agent::start(&set, containerd);
         set.ready()?;
-        let is_pinned = || Ok(containerd.image_status(&image.to_string())?.is_some_and(|image| image.pinned));
+        let is_pinned = || -> Result<bool> {
+            Ok(containerd.image_status(&image.to_string())?.is_some_and(|image| image.pinned))
+        };
         let becomes =
             |pinned: bool| until("the pin", BACK, || Ok(ensure!(is_pinned()? == pinned, "not {pinned}")));
         if containerd.version().starts_with("1.6") {

@@ -2,7 +2,7 @@
 
 use larder_api::ImageReason;
 
-use super::record::{Failure, Now, Pull, Record};
+use super::record::{Answer, Failure, Now, Pull, Purged, Record};
 use super::spec::{Entry, Spec};
 use super::state::State;
 
@@ -35,7 +35,13 @@ impl State {
         let pressure = self.pressure;
         for (image, entry) in &spec.entries {
             let record = self.records.entry(image.clone()).or_default();
-            if entry.name.is_err() || !record.looked {
+            if entry.name.is_err() {
+                // What has no name cannot be there.
+                let removed = |token: &String| Answer { token: token.clone(), outcome: Purged::Removed };
+                record.answer = entry.wanted.purge.as_ref().map(removed);
+                continue;
+            }
+            if !record.looked {
                 continue;
             }
             record.plan_refresh(spec, entry, now);

@@ -101,7 +101,8 @@ mod tests {
         names.iter().map(ToString::to_string).collect()
     }
 
-    type Row<'a> = (&'a str, ImageSeen, bool, &'a [&'a str], &'a [&'a str], Option<ImageReason>);
+    /// Its name, the image, whether it is ours, what is used, what is wanted, and why it is kept.
+    type Case<'a> = (&'a str, ImageSeen, bool, &'a [&'a str], &'a [&'a str], Option<ImageReason>);
 
     #[test]
     fn an_image_leaves_only_if_it_is_ours_alone_and_nothing_uses_it() {
@@ -109,7 +110,7 @@ mod tests {
         let elsewhere = format!("r.io/b@sha256:{}", "a".repeat(64));
         let plain = image(&["r.io/a:1"], &[&digest]);
         let kept = |reason: ImageReason| Some(reason);
-        let table: [Row; 10] = [
+        let table: [Case<'_>; 10] = [
             ("ours, unused", plain.clone(), true, &[], &[], None),
             ("not ours", plain.clone(), false, &[], &[], kept(ImageReason::NotOurs)),
             ("used by id", plain.clone(), true, &[ID], &[], kept(ImageReason::InUse)),

@@ -30,11 +30,12 @@ impl Service<Request<Incoming>> for Server {
 impl Server {
     fn answer(&self, method: &Method, path: &str) -> Answer {
         let probe = |is_well: bool| {
-            if is_well {
-                plain(StatusCode::OK, "ok")
+            let (status, text) = if is_well {
+                (StatusCode::OK, "ok")
             } else {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "not yet, or not any more")
-            }
+                (StatusCode::SERVICE_UNAVAILABLE, "not yet, or not any more")
+            };
+            plain(status, text)
         };
         match (method, path) {
             (&Method::GET | &Method::HEAD, "/metrics") => of_type(CONTENT_TYPE, whole(self.0.text())),

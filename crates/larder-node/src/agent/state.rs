@@ -37,8 +37,10 @@ pub(super) struct Look {
 }
 
 impl State {
-    /// Takes over what an earlier run wrote of images that this one does not know.
+    /// Takes over what an earlier run wrote of images that this one does not know. What a set of that name wanted before is
+    /// answered no more.
     pub(super) fn recover(&mut self, status: &NodeImageSetStatus) {
+        self.records.values_mut().for_each(|record| record.answer = None);
         for seen in &status.images {
             self.records.entry(seen.image.clone()).or_insert_with(|| Record::recover(seen));
         }

@@ -7,7 +7,7 @@ use larder_api::{
     set_condition,
 };
 
-use super::record::{Failure, Pull, Purged, Record};
+use super::record::{Answer, Failure, Pull, Purged, Record};
 use super::spec::{Entry, Spec};
 use super::state::State;
 
@@ -133,15 +133,19 @@ impl Record {
         }
     }
 
+    /// What was done about the purge that the set wants, if it was acted on.
+    fn answered(&self, entry: &Entry) -> Option<&Answer> {
+        self.answer.as_ref().filter(|answer| Some(&answer.token) == entry.wanted.purge.as_ref())
+    }
+
     fn phase(&self, entry: &Entry) -> (ImagePhase, Option<Failure>) {
-        if let Err(error) = &entry.name {
-            let failure = Failure { reason: ImageReason::InvalidReference, message: error.to_string() };
-            return (ImagePhase::Failed, Some(failure));
-        }
-        let answer = self.answer.as_ref().filter(|answer| Some(&answer.token) == entry.wanted.purge.as_ref());
-        match (answer.map(|answer| &answer.outcome), &self.present) {
+        let invalid = entry.name.as_ref().err().map(ToString::to_string);
+        match (self.answered(entry).map(|answer| &answer.outcome), &self.present) {
             (Some(Purged::Removed), _) => (ImagePhase::Removed, None),
             (Some(Purged::Kept(why)), _) => (ImagePhase::Kept, Some(why.clone())),
+            (None, _) if let Some(message) = invalid => {
+                (ImagePhase::Failed, Some(Failure { reason: ImageReason::InvalidReference, message }))
+            }
             (None, Some(_)) if !self.asked && self.is_to_be_asked(entry) => (self.coming(), None),
             (None, Some(_)) => (ImagePhase::Warm, self.failure.clone().or_else(|| self.not_pinned())),
             (None, None) if self.failure.is_some() => (ImagePhase::Failed, self.failure.clone()),

@@ -17,6 +17,7 @@ use larder_core::parse_go_duration as duration_or_none;
 /// what was last wanted counts. Images are pulled as `larder fetch` pulls them; those that leave the node without the agent's doing are
 /// pulled again. On purge only what the agent pulled and nothing uses is removed.
 #[derive(Args, Debug)]
+#[command(args_override_self = true)]
 pub(crate) struct AgentArgs {
     /// The node's name, which is its NodeImageSet's, too [default: NODE_NAME, else the host's name]
     #[arg(long, value_name = "NAME")]

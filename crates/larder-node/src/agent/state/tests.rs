@@ -109,18 +109,14 @@ fn again(image: &str) -> Vec<Action> {
     vec![Action::Pull { image: image.to_owned(), spread: false }]
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as the engine returns it")]
-fn came() -> Outcome {
-    Ok(Came::Pulled { size: 7, attempts: 1, took: SECOND })
-}
+const CAME: Outcome = Ok(Came::Pulled { size: 7, attempts: 1, took: SECOND });
 
 fn refused() -> Outcome {
     Err(Missing::Permanent("manifest unknown".to_owned()))
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "as a status holds it")]
-fn word(reason: ImageReason) -> Option<String> {
-    Some(reason.name().to_owned())
+fn word(reason: ImageReason) -> String {
+    reason.name().to_owned()
 }
 
 const OURS: Option<Source> = Some(Source::Pulled);
@@ -139,7 +135,7 @@ fn an_image_is_announced_then_pulled_then_confirmed_and_ours() {
     scene.state.begun(A);
     scene.state.progressed(A, 1, 4);
     assert_eq!((scene.phase(A), scene.said(A).percent), ((ImagePhase::Pulling, OURS), Some(25)));
-    scene.ends(A, came());
+    scene.ends(A, CAME);
     assert_eq!(scene.decide(), [], "the runtime has not confirmed it yet");
     assert_eq!(scene.phase(A), (ImagePhase::Pulling, OURS));
     assert_eq!(scene.has(&[A]).look(), []);
@@ -202,7 +198,7 @@ fn a_look_from_before_the_end_of_a_pull_tells_nothing() {
     scene.look();
     scene.state.begun(A);
     let look = Look { begun: scene.now.at, images: Vec::new(), space: None };
-    scene.ends(A, came());
+    scene.ends(A, CAME);
     scene.state.look(&scene.spec, &look, LOW, scene.now);
     assert_eq!(scene.decide(), []);
     assert_eq!(scene.phase(A), (ImagePhase::Pulling, OURS));
@@ -214,12 +210,15 @@ fn what_is_removed_comes_back_unless_the_disk_is_too_full() {
     scene.has(&[A]).look();
     assert_eq!(scene.has(&[]).look(), again(A), "at once");
     assert_eq!(scene.phase(A), (ImagePhase::Pending, OURS));
-    scene.ends(A, came());
+    scene.ends(A, CAME);
     scene.has(&[A]).look();
 
     scene.used = u64::from(LOW);
     assert_eq!(scene.has(&[]).look(), []);
-    assert_eq!((scene.phase(A).0, scene.reason(A)), (ImagePhase::Failed, word(ImageReason::DiskPressure)));
+    assert_eq!(
+        (scene.phase(A).0, scene.reason(A)),
+        (ImagePhase::Failed, Some(word(ImageReason::DiskPressure)))
+    );
     scene.used = u64::from(LOW) - 1;
     assert_eq!(scene.look(), [], "it is held");
     assert_eq!(scene.pass(30).look(), again(A));
@@ -251,31 +250,33 @@ fn failures_say_what_they_are_and_whether_they_end() {
     scene.state.failed(A, "connection refused", None);
     assert_eq!(
         (scene.phase(A), scene.reason(A)),
-        ((ImagePhase::Failed, None), word(ImageReason::PullFailed))
+        ((ImagePhase::Failed, None), Some(word(ImageReason::PullFailed)))
     );
     scene.state.failed(A, "401", Some("secret n/s: forbidden".to_owned()));
-    assert_eq!(scene.reason(A), word(ImageReason::SecretNotReadable));
+    assert_eq!(scene.reason(A), Some(word(ImageReason::SecretNotReadable)));
     assert_eq!(scene.said(A).message.as_deref(), Some("secret n/s: forbidden; 401"));
     scene.ends(A, refused());
-    assert_eq!(scene.reason(A), word(ImageReason::PullRefused));
+    assert_eq!(scene.reason(A), Some(word(ImageReason::PullRefused)));
     assert_eq!(scene.pass(100_000).look(), [], "without a refresh it is not tried again");
 
     let mut scene = Scene::new(vec![wanted(A)]);
     scene.look();
     scene.ends(A, Err(Missing::NoRoom(NoRoom { room: 1, registry_size: None })));
-    assert_eq!((scene.reason(A), scene.look()), (word(ImageReason::NoRoom), vec![]));
+    assert_eq!((scene.reason(A), scene.look()), (Some(word(ImageReason::NoRoom)), vec![]));
     assert_eq!(scene.pass(60).look(), again(A), "room may have come");
 
     let mut scene = Scene::new(vec![wanted(A)]);
     scene.look();
     scene.pass(1);
     scene.state.pulled(&scene.spec, A, refused(), Some("secret n/s: forbidden".to_owned()), scene.now);
-    assert_eq!((scene.reason(A), scene.look()), (word(ImageReason::SecretNotReadable), vec![]));
+    assert_eq!((scene.reason(A), scene.look()), (Some(word(ImageReason::SecretNotReadable)), vec![]));
     assert_eq!(scene.pass(60).look(), again(A), "the secret may have come");
 
     let mut scene = Scene::new(vec![wanted("Not/An image")]);
     assert_eq!(scene.look(), []);
-    assert_eq!(scene.reason("Not/An image"), word(ImageReason::InvalidReference));
+    assert_eq!(scene.reason("Not/An image"), Some(word(ImageReason::InvalidReference)));
+    scene.want(vec![purge("Not/An image", "1")], None);
+    assert_eq!((scene.look(), scene.phase("Not/An image").0), (vec![], ImagePhase::Removed));
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn moving_tags_and_the_policy_always_ask_the_registry_and_others_do_not() {
         scene.want(vec![entry], Some(600));
         assert_eq!(scene.has(&[image]).look(), pull(image), "when it comes into the set");
         assert_eq!(scene.phase(image).0, ImagePhase::Pending);
-        scene.ends(image, came());
+        scene.ends(image, CAME);
         assert_eq!(scene.look(), []);
         assert_eq!(scene.phase(image), (ImagePhase::Warm, FOUND), "a newer one does not make it ours");
         assert_eq!(scene.pass(500).look(), []);
@@ -345,7 +346,7 @@ fn verify_after_wants_a_new_confirmation_and_by_the_policy_a_pull() {
 
     let mut scene = Scene::new(vec![wanted(MOVING)]);
     scene.has(&[MOVING]).look();
-    scene.ends(MOVING, came());
+    scene.ends(MOVING, CAME);
     scene.look();
     let before = scene.said(MOVING).verified_at;
     scene.want(ask(MOVING, scene.now.time + SECOND), None);
@@ -355,7 +356,7 @@ fn verify_after_wants_a_new_confirmation_and_by_the_policy_a_pull() {
     scene.ends(MOVING, Err(Missing::Permanent("gone".to_owned())));
     scene.look();
     let said = scene.said(MOVING);
-    assert_eq!((said.phase, said.reason), (ImagePhase::Warm, word(ImageReason::RefreshFailed)));
+    assert_eq!((said.phase, said.reason), (ImagePhase::Warm, Some(word(ImageReason::RefreshFailed))));
     assert!(said.verified_at > before, "what is there is there, and says what went wrong");
 }
 
@@ -371,7 +372,7 @@ fn leave(image: &str, token: &str) -> Vec<Action> {
 fn a_purge_is_acted_on_once_for_each_token() {
     let mut scene = Scene::new(vec![wanted(A)]);
     scene.look();
-    scene.ends(A, came());
+    scene.ends(A, CAME);
     scene.has(&[A]).look();
     scene.want(vec![purge(A, "1")], None);
     assert_eq!(scene.decide(), leave(A, "1"));
@@ -380,7 +381,7 @@ fn a_purge_is_acted_on_once_for_each_token() {
     assert_eq!(scene.pass(1000).look(), [], "never later");
     let said = scene.said(A);
     assert_eq!((said.phase, said.purge.as_deref()), (ImagePhase::Kept, Some("1")));
-    assert_eq!((said.reason, said.source), (word(ImageReason::InUse), OURS));
+    assert_eq!((said.reason, said.source), (Some(word(ImageReason::InUse)), OURS));
 
     let mut restarted = Scene::new(vec![purge(A, "1")]);
     restarted.recover(scene.said(A));
@@ -425,11 +426,14 @@ fn a_pin_is_told_once_and_again_after_a_pull() {
     scene.state.pinned(A, true, None);
     assert_eq!((scene.look(), scene.reason(A)), (vec![], None));
     scene.has(&[]).look();
-    scene.ends(A, came());
+    scene.ends(A, CAME);
     assert_eq!(scene.has(&[A]).look(), pin(true));
     scene.state.pinned(A, true, Some("CRI alone has no pins".to_owned()));
     assert_eq!(scene.look(), []);
-    assert_eq!((scene.phase(A).0, scene.reason(A)), (ImagePhase::Warm, word(ImageReason::PinUnavailable)));
+    assert_eq!(
+        (scene.phase(A).0, scene.reason(A)),
+        (ImagePhase::Warm, Some(word(ImageReason::PinUnavailable)))
+    );
     scene.want(vec![wanted(A)], None);
     assert_eq!(scene.look(), [], "one that the runtime does not pin is not unpinned");
     scene.images[0].pinned = true;

@@ -2,6 +2,7 @@
 
 use larder_api::{ImageWanted, NodeImageSet, NodeImageSetSpec};
 
+use super::super::record::Present;
 use super::*;
 
 fn conditions_of(status: &NodeImageSetStatus) -> Vec<(String, String, String)> {
@@ -20,7 +21,7 @@ fn set(images: &[&str]) -> Spec {
 }
 
 fn record(present: bool, failure: Option<ImageReason>) -> Record {
-    let present = present.then_some(super::super::record::Present { digest: None, bytes: 1, pinned: false });
+    let present = present.then_some(Present { digest: None, bytes: 1, pinned: false });
     let failure = failure.map(|reason| Failure { reason, message: "x".to_owned() });
     Record { looked: true, present, failure, ..Record::default() }
 }
