@@ -42,9 +42,8 @@ use crate::{PullBy, PullPolicy};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct NodeImageSetSpec {
-    /// Ordered by image; each once.
+    /// Ordered by image; each once. Written as a whole: what others put in goes with the next write.
     #[serde(default)]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["image".into()]))]
     pub images: Vec<ImageWanted>,
     /// Moving tags, and all with the policy Always, are asked for again after so many seconds. None: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -108,9 +107,8 @@ pub struct NodeImageSetStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
-    /// Ordered by image; each once.
+    /// Ordered by image; each once. Written as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["image".into()]))]
     pub images: Vec<ImageSeen>,
     /// `<warm>/<wanted>`, for a column.
     #[serde(default, skip_serializing_if = "Option::is_none")]

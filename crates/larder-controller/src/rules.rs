@@ -42,12 +42,12 @@ impl FromStr for AllowedRegistry {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let path = text.trim_end_matches('/');
-        // The grammar of references decides what a host and a path are.
-        let parsed: Result<ImageRef, _> = format!("{path}/x:1").parse();
+        // The grammar of references decides what a host and a path are; with one part only, Docker Hub's would become `library`.
+        let parsed: Result<ImageRef, _> = format!("{path}/x/x:1").parse();
         match parsed {
             Ok(image) => {
                 let name = image.name();
-                Ok(Self(name.strip_suffix("/x").unwrap_or(&name).to_owned()))
+                Ok(Self(name.strip_suffix("/x/x").unwrap_or(&name).to_owned()))
             }
             Err(source) => Err(RegistryError { text: text.to_owned(), source }),
         }
@@ -91,6 +91,7 @@ mod tests {
     fn a_registry_is_allowed_by_whole_parts_of_its_path() {
         let table = [
             ("docker.io", "redis", true),
+            ("docker.io", "team/redis", true),
             ("docker.io/library", "redis:7", true),
             ("docker.io/library/", "docker.io/team/redis", false),
             ("registry.example:5000", "registry.example:5000/a/b", true),

@@ -122,5 +122,9 @@ fn others_who_write_at_the_same_time_cost_nothing_but_another_try() {
     cluster.server.wait(sets.patch("n1", &PatchParams::default(), &sabotage)).unwrap();
     // What a set lists and no cache wants is purged: the agent decides whether it was ours.
     held(&cluster, "n1", &["docker.io/library/y:1"]);
-    told(&cluster, "one", "Succeeded", "ImageCacheRefresh");
+    until("the cache is warm again", SOON, || {
+        anyhow::ensure!(cluster.status("one")?.status.as_deref() == Some("Succeeded"), "not yet");
+        Ok(())
+    })
+    .unwrap();
 }

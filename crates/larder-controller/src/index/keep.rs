@@ -1,11 +1,14 @@
 //! Objects of one kind by name. What is older than what is known is passed over: a watch lags behind the answers to writes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::Change;
+
+/// Ends that are remembered: as many as the answers that may still be on their way when a watch tells of an end, and some more.
+const REMEMBERED: usize = 256;
 
 /// What is kept of an object of type `Object`.
 pub trait Entry: PartialEq + Debug {
@@ -28,6 +31,8 @@ pub struct Keep<K, E> {
     entries: BTreeMap<K, (Version, E)>,
     listed: Option<BTreeSet<K>>,
     complete: bool,
+    /// UIDs of objects that have ended, the latest last: the answer to a write may come after the end of what was written.
+    ended: VecDeque<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl Version {
 
 impl<K, E> Default for Keep<K, E> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), listed: None, complete: false }
+        Self { entries: BTreeMap::new(), listed: None, complete: false, ended: VecDeque::new() }
     }
 }
 
@@ -75,6 +80,9 @@ impl<E: Entry> Keep<E::Key, E> {
 
     fn apply(&mut self, object: E::Object) -> bool {
         let (key, version) = (E::key(E::meta(&object)), Version::of(E::meta(&object)));
+        if version.uid.as_ref().is_some_and(|uid| self.ended.contains(uid)) {
+            return false;
+        }
         let known = self.entries.get(&key);
         if known.is_some_and(|(known, _)| version.is_older_than(known)) {
             return false;
@@ -87,11 +95,19 @@ impl<E: Entry> Keep<E::Key, E> {
 
     fn delete(&mut self, meta: &ObjectMeta) -> bool {
         let key = E::key(meta);
+        self.remember(meta);
         // The end of an object that has a successor of the same name by now.
         if self.entries.get(&key).is_some_and(|(known, _)| known.uid != meta.uid) {
             return false;
         }
         self.entries.remove(&key).is_some()
+    }
+
+    fn remember(&mut self, meta: &ObjectMeta) {
+        self.ended.extend(meta.uid.clone());
+        if self.ended.len() > REMEMBERED {
+            self.ended.pop_front();
+        }
     }
 
     fn complete(&mut self) -> bool {
@@ -150,6 +166,7 @@ mod tests {
         assert_eq!(sets.get(&"a".to_owned()).unwrap().spec.images.len(), 2);
         assert!(sets.take(Change::Deleted(set("a", "2", 13, 1))));
         assert_eq!(sets.len(), 0);
+        assert!(!sets.take(Change::Applied(set("a", "2", 14, 1))), "an answer that came after the end");
     }
 
     #[test]

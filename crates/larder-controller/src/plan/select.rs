@@ -7,12 +7,12 @@ use larder_api::{ImageWanted, MAX_IMAGES};
 use super::stage::{Image, Prepared, Stage};
 use crate::index::{Node, Set};
 
-/// Bytes of a set's images, as `weight` counts them: the API server refuses objects above 1.5 MiB, managed fields included.
+/// Bytes of a set's images, as `weight` counts them: the API server refuses objects above 1.5 MiB.
 const MAX_WEIGHT: usize = 1_150_000;
-/// An image's share of a set besides its name: fields, a message of full length, and the managed fields of both writers.
-const FIELDS: usize = 700;
-/// How often an image's name stands in a set: spec, status, and the managed fields of each.
-const NAMES: usize = 4;
+/// An image's share of a set besides its name: its fields in spec and status, and a message of full length.
+const FIELDS: usize = 800;
+/// How often an image's name stands in a set: in spec and status.
+const NAMES: usize = 2;
 
 /// What is wanted of one node.
 #[derive(Debug, Default)]

@@ -85,7 +85,11 @@ fn lists(valid: &ValidCache) -> Vec<List<'_>> {
 impl Prepared<'_> {
     /// Whether it waits for images to leave.
     pub(crate) fn is_purging(&self) -> bool {
-        matches!(self.stage, Stage::Deleting | Stage::Purging)
+        match self.stage {
+            Stage::Deleting => self.cache.has_finalizer(),
+            Stage::Purging => true,
+            Stage::Purged | Stage::Frozen(_) | Stage::Active(_) => false,
+        }
     }
 
     /// Since when confirmations count, where a refresh is under way.

@@ -29,7 +29,7 @@ fn a_set_holds_what_fits_the_oldest_cache_first_and_the_rest_is_named() {
 #[test]
 fn ten_thousand_images_are_a_condition_and_no_object_that_is_too_large() {
     let mut world = World::with_nodes(1);
-    let many: Vec<String> = (0..10_000).map(|at| format!("r.example/{}/{at}", "x".repeat(200))).collect();
+    let many: Vec<String> = (0..10_000).map(|at| format!("r.example/{}/{at}", "x".repeat(240))).collect();
     world.apply("one", json!({ "cacheSpec": [{ "images": many }] }));
     world.bad.extend(many.iter().map(|image| format!("{image}:latest")));
     world.settle();
