@@ -80,7 +80,7 @@ pub(crate) enum Command {
     Fetch(Box<FetchArgs>),
     /// Keep image caches true on every node of a cluster
     Controller(Box<ControllerArgs>),
-    /// Keep this node's images as its NodeImageSet wants them
+    /// Keep this node's images as its `NodeImageSet` wants them
     Agent(Box<AgentArgs>),
     /// Collect what nodes tell of their pulls, and tell it to Prometheus and to people
     AggregateMetrics(AggregateMetricsArgs),

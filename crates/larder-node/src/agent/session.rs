@@ -53,11 +53,7 @@ pub(super) async fn work<R: SecretCredentials>(
     loop {
         let (cri, runtime) = find(&mut desk, &options.socket).await;
         tracing::info!(name = runtime.name, version = runtime.version, "the runtime answers");
-        let containerd = if runtime.is_containerd() {
-            Containerd::connect(&options.socket, KUBERNETES_NAMESPACE).await.ok()
-        } else {
-            None
-        };
+        let containerd = if runtime.is_containerd() { connect(&options.socket).await } else { None };
         let family = runtime.family();
         let mut engine =
             Engine::new(cri.clone(), family, containerd.clone(), options.limits, registries, ear);

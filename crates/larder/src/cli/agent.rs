@@ -11,7 +11,7 @@ use larder_node::fetch::MinFree;
 use super::duration::parse as duration;
 use larder_core::parse_go_duration as duration_or_none;
 
-/// Holds what this node's NodeImageSet wants in the node's runtime, and says in its status what the runtime has.
+/// Holds what this node's `NodeImageSet` wants in the node's runtime, and says in its status what the runtime has.
 ///
 /// Runs until it is told to end, mostly as a pod of a DaemonSet. The API server is found as in any pod, or by KUBECONFIG; while it is away,
 /// what was last wanted counts. Images are pulled as `larder fetch` pulls them; those that leave the node without the agent's doing are
@@ -19,7 +19,7 @@ use larder_core::parse_go_duration as duration_or_none;
 #[derive(Args, Debug)]
 #[command(args_override_self = true)]
 pub(crate) struct AgentArgs {
-    /// The node's name, which is its NodeImageSet's, too [default: NODE_NAME, else the host's name]
+    /// The node's name, which is its `NodeImageSet`'s, too [default: `NODE_NAME`, else the host's name]
     #[arg(long, value_name = "NAME")]
     pub(crate) node_name: Option<String>,
     /// The runtime's socket
