@@ -72,7 +72,10 @@ fn a_set_turns_warm_in_three_writes_and_what_is_removed_comes_back() {
         let removed = &images[3].0;
         containerd.remove_image(&removed.to_string())?;
         let begun = Instant::now();
-        until("it is back", BACK, || Ok(ensure!(is_there(containerd, removed)?, "gone")))?;
+        until("it is back", BACK, || {
+            ensure!(is_there(containerd, removed)?, "gone");
+            Ok(())
+        })?;
         println!("containerd {}: back after {:?}", containerd.version(), begun.elapsed());
         set.ready()?;
         Ok(())
@@ -233,7 +236,8 @@ fn a_runtime_that_restarts_in_the_middle_is_waited_for() {
         let _agent = Agent::start(&set, containerd);
         until("the first image is there", SOON, || {
             let any = images.iter().any(|image| is_there(containerd, image).unwrap_or_default());
-            Ok(ensure!(any, "none yet"))
+            ensure!(any, "none yet");
+            Ok(())
         })?;
         containerd.restart()?;
         set.ready()?;
@@ -259,7 +263,10 @@ fn while_the_api_server_is_away_the_last_spec_counts_and_afterwards_the_status_i
     let pid = Pid::from_raw(i32::try_from(server.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::STOP).unwrap();
     containerd.remove_image(&image.to_string()).unwrap();
-    let back = until("it is back", BACK * 2, || Ok(ensure!(is_there(&containerd, &image)?, "gone")));
+    let back = until("it is back", BACK * 2, || {
+        ensure!(is_there(&containerd, &image)?, "gone");
+        Ok(())
+    });
     sleep(Duration::from_secs(10));
     kill_process(pid, Signal::CONT).unwrap();
     back.unwrap_or_else(|error| panic!("{error:#}: {}", agent.log()));
@@ -310,8 +317,12 @@ fn a_pin_reaches_the_kubelet_where_the_runtime_has_pins_and_goes_again() {
         let is_pinned = || -> Result<bool> {
             Ok(containerd.image_status(&image.to_string())?.is_some_and(|image| image.pinned))
         };
-        let becomes =
-            |pinned: bool| until("the pin", BACK, || Ok(ensure!(is_pinned()? == pinned, "not {pinned}")));
+        let becomes = |pinned: bool| {
+            until("the pin", BACK, || {
+                ensure!(is_pinned()? == pinned, "not {pinned}");
+                Ok(())
+            })
+        };
         if containerd.version().starts_with("1.6") {
             return Ok(());
         }
@@ -326,7 +337,8 @@ fn a_pin_reaches_the_kubelet_where_the_runtime_has_pins_and_goes_again() {
     set.ready().unwrap();
     until("it says that it cannot pin", SOON, || {
         let seen = set.seen(&"r.example/a:1")?;
-        Ok(ensure!(seen.reason.as_deref() == Some("PinUnavailable"), "{seen:?}"))
+        ensure!(seen.reason.as_deref() == Some("PinUnavailable"), "{seen:?}");
+        Ok(())
     })
     .unwrap();
 }
@@ -344,7 +356,11 @@ fn told_to_end_it_ends_soon_also_with_pulls_under_way_and_probes_say_how_it_is()
         shared().wait(async move { Ok(http.get(url).send().await?.error_for_status()?.text().await?) })
     };
     until("it is ready", SOON, || get("/readyz")).unwrap();
-    until("it pulls", SOON, || Ok(ensure!(!node.pulls().is_empty(), "no pull"))).unwrap();
+    until("it pulls", SOON, || {
+        ensure!(!node.pulls().is_empty(), "no pull");
+        Ok(())
+    })
+    .unwrap();
     assert_eq!(get("/healthz").unwrap(), "ok\n");
     let metrics = get("/metrics").unwrap();
     assert!(metrics.contains("larder_agent_runtime_up 1\n"), "{metrics}");

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
-use kube::api::{Patch, PatchParams, PostParams, WatchEvent, WatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams};
 use larder_api::{
     ImageSeen, ImageWanted, NodeImageSet, NodeImageSetSpec, NodeImageSetStatus, custom_resource_definitions,
     without_validation_rules,
@@ -24,7 +24,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// What a small image may take on a busy machine, from the set to its status.
-pub(crate) const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_mins(1);
 
 /// An API server that knows the kinds.
 pub(crate) fn start_server() -> ApiServer {
@@ -34,7 +34,7 @@ pub(crate) fn start_server() -> ApiServer {
         server.wait(definitions.create(&PostParams::default(), &definition)).unwrap();
     }
     let sets: Api<NodeImageSet> = Api::all(server.client().unwrap());
-    until("the kinds are served", SOON, || Ok(server.wait(sets.list(&Default::default()))?)).unwrap();
+    until("the kinds are served", SOON, || Ok(server.wait(sets.list(&ListParams::default()))?)).unwrap();
     server
 }
 

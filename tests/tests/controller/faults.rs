@@ -17,7 +17,10 @@ const LIVES: usize = 60;
 
 /// Lets controllers that are killed at their first write, each the next one's predecessor, work until `done`.
 fn live_write_by_write(door: &Door, done: impl Fn() -> bool) -> usize {
-    for life in 0..LIVES {
+    let mut life = 0;
+    while !done() {
+        assert!(life < LIVES, "not done after {LIVES} lives");
+        life += 1;
         let controller = Controller::start(door.kubeconfig(), "the-one", &[]).unwrap();
         let pid = controller.pid().unwrap();
         let killed = std::sync::Arc::new(AtomicBool::new(false));
@@ -31,11 +34,8 @@ fn live_write_by_write(door: &Door, done: impl Fn() -> bool) -> usize {
             Ok(())
         });
         ended.unwrap();
-        if done() {
-            return life;
-        }
     }
-    panic!("not done after {LIVES} lives");
+    life
 }
 
 #[test]
