@@ -27,6 +27,16 @@ pub fn validate(manifests: &[&Path], release: &str) -> Result<Vec<String>> {
     said.lines().map(|line| passed(line).with_context(|| line.to_owned())).collect()
 }
 
+/// Whether a value keeps a JSON schema; the error has the first place where it does not.
+pub fn check(value: &Value, schema: &Path) -> Result<()> {
+    let script = "import json, sys, jsonschema; \
+        errors = list(jsonschema.Draft7Validator(json.load(open(sys.argv[2]))).iter_errors(json.loads(sys.argv[1]))); \
+        sys.exit('; '.join('.'.join(map(str, e.path)) + ': ' + e.message for e in errors) or 0)";
+    let mut command = Command::new("python3");
+    command.env("PYTHONPATH", packages()?).args(["-c", script, &value.to_string()]).arg(schema);
+    run(&mut command).map(drop)
+}
+
 /// A manifest's documents as another reader of YAML has them, by the rules of YAML 1.1.
 pub fn documents(manifest: &Path) -> Result<Vec<Value>> {
     let script =

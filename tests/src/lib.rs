@@ -3,11 +3,14 @@
 
 pub mod blocking;
 pub mod cache;
+pub mod chart;
 pub mod containerd;
 pub mod cri_server;
 pub mod debian;
 pub mod gate;
+mod go;
 pub mod image;
+pub mod kubectl;
 pub mod kubernetes;
 pub mod kubernetes_schema;
 pub mod larder;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod build;
+mod cluster;
 mod controller;
 mod deploy;
 mod disk;
@@ -13,24 +14,27 @@ mod names;
 mod node;
 mod registry;
 mod status;
+mod warm;
 
 use clap::{ArgAction, Parser, Subcommand};
 
 pub(crate) use agent::AgentArgs;
 pub(crate) use build::{BuildArgs, ReportForm};
+pub(crate) use cluster::{ClusterArgs, ConnectArgs};
 pub(crate) use controller::{ControllerArgs, Policy, Release, ReleaseFlags};
 pub(crate) use deploy::{
-    DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Provider,
-    deploy_tool,
+    DeployArgs, DeployAttachArgs, DeployPrefetcherArgs, DeploySystemdArgs, InstanceArgs, Labels, Provider,
+    deploy_tool, labels,
 };
 pub(crate) use disk::{CompletionArgs, DiffArgs, Form, InspectArgs, VerifyArgs};
 pub(crate) use fetch::{FetchArgs, SecretName};
 pub(crate) use hydrate::{AttachHydrateArgs, HydrateArgs};
 pub(crate) use metrics::{AggregateMetricsArgs, SleepArgs};
 pub(crate) use names::parse;
-pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs};
+pub(crate) use node::{AttachArgs, ContainerdArgs, DetachArgs, KUBELETS_NAMESPACE, PlaceArgs};
 pub(crate) use registry::RegistryArgs;
 pub(crate) use status::StatusArgs;
+pub(crate) use warm::{Puller, ReleaseCachesArgs, TypedImage, WarmArgs};
 
 /// Keeps container images in stock on every Kubernetes node, so that a pod starts without waiting for a pull.
 #[derive(Debug, Parser)]
@@ -74,8 +78,10 @@ pub(crate) enum Command {
     Detach(DetachArgs),
     /// Read a cache disk through, for network disks that fetch blocks when they are first read
     Hydrate(HydrateArgs),
-    /// Say of each image on this node's cache disks whether it is warm
-    Status(StatusArgs),
+    /// Keep images in stock on a cluster's nodes
+    Warm(Box<WarmArgs>),
+    /// Say of a cluster's image caches, or of this node's cache disks, what is warm
+    Status(Box<StatusArgs>),
     /// Pull images through the node's runtime
     Fetch(Box<FetchArgs>),
     /// Keep image caches true on every node of a cluster
@@ -89,6 +95,8 @@ pub(crate) enum Command {
     /// Print manifests that make a cluster do this by itself, or a machine's systemd units
     #[command(subcommand)]
     Deploy(DeployArgs),
+    /// Let go of all image caches, at the end of an installation
+    ReleaseCaches(ReleaseCachesArgs),
     /// Print a shell's completion script
     Completion(CompletionArgs),
 }

@@ -2,6 +2,7 @@
 
 mod agent;
 mod build;
+mod caches;
 mod completion;
 mod controller;
 mod deploy;
@@ -13,6 +14,7 @@ mod node;
 mod registry;
 mod report;
 mod status;
+mod warm;
 
 use tracing_subscriber::EnvFilter;
 
@@ -34,13 +36,15 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Attach(args) => node::attach(args),
         Command::Detach(args) => node::detach(args),
         Command::Hydrate(args) => hydrate::run(args),
-        Command::Status(args) => status::run(args),
+        Command::Warm(args) => warm::run(*args),
+        Command::Status(args) => status::run(*args),
         Command::Fetch(args) => fetch::run(*args),
         Command::Controller(args) => controller::run(*args),
         Command::Agent(args) => agent::run(*args),
         Command::AggregateMetrics(args) => metrics::aggregate(args),
         Command::Sleep(_) => metrics::sleep(),
         Command::Deploy(args) => deploy::run(args),
+        Command::ReleaseCaches(args) => warm::release_caches(args),
         Command::Completion(args) => completion::run(&args),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::cluster::ClusterError;
 use crate::command::UsageError;
 use crate::interrupt::Interrupted;
 
@@ -14,8 +15,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// The command line is wrong; nothing was begun.
     Usage = 2,
-    /// There is no runtime to work with.
-    NoRuntime = 3,
+    /// There is no runtime, or no API server, to work with.
+    Unreachable = 3,
     /// Ended by Ctrl-C or SIGTERM: 128 and the number of SIGINT, as shells count.
     Interrupted = 130,
 }
@@ -26,6 +27,7 @@ impl Exit {
         match () {
             () if error.is::<Interrupted>() => Self::Interrupted,
             () if error.is::<UsageError>() => Self::Usage,
+            () if error.downcast_ref().is_some_and(ClusterError::is_absence) => Self::Unreachable,
             () => Self::Failed,
         }
     }

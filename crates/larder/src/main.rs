@@ -1,6 +1,7 @@
 //! The one binary: what was typed becomes a checked request, the request is carried out, and the end is an exit status.
 
 mod cli;
+mod cluster;
 mod command;
 mod deploy;
 mod exit;

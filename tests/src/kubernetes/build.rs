@@ -1,7 +1,6 @@
 //! Builds kube-apiserver from the source that Debian carries, with the compiler of its time. About six minutes on two cores.
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::cache;
 use crate::debian::Suite;
+use crate::go;
 use crate::process::{run, run_within};
 
 /// What Debian 12's source package `kubernetes` holds.
@@ -58,7 +58,7 @@ impl Build {
         for dir in [&sources, &tree] {
             fs::create_dir_all(dir)?;
         }
-        make_go_root(&go_root)?;
+        go::make_root(Suite::Bullseye, "1.15", &go_root)?;
         let archive = Suite::Bookworm.upstream_source("kubernetes", &sources)?;
         run(Command::new("tar").arg("-xf").arg(archive).arg("-C").arg(&tree).arg("--strip-components=1"))?;
         Ok(Self { work: work.to_owned(), go_root, tree })
@@ -126,24 +126,6 @@ fn linker_flags() -> String {
     let flags =
         packages.iter().flat_map(|package| values.iter().map(move |value| format!(" -X {package}.{value}")));
     format!("-s -w{}", flags.collect::<String>())
-}
-
-/// Debian splits Go into a package of programs and one of sources, with links between them.
-fn make_go_root(root: &Path) -> Result<()> {
-    let mut packages = Suite::Bullseye.packages(&["golang-1.15-go", "golang-1.15-src"])?.into_iter();
-    let (programs, sources) = packages.next().zip(packages.next()).context("two packages were asked for")?;
-    let (lib, share) = ("usr/lib/go-1.15", "usr/share/go-1.15");
-    fs::create_dir_all(root.join("pkg"))?;
-    for (from, to) in [
-        (programs.file(&format!("{lib}/bin"))?, "bin"),
-        (programs.file(&format!("{lib}/pkg/linux_amd64"))?, "pkg/linux_amd64"),
-        (programs.file(&format!("{lib}/pkg/tool"))?, "pkg/tool"),
-        (sources.file(&format!("{share}/src"))?, "src"),
-        (programs.file(&format!("{share}/pkg/include"))?, "pkg/include"),
-    ] {
-        symlink(from, root.join(to)).with_context(|| format!("link {to} of Go"))?;
-    }
-    Ok(())
 }
 
 fn subdirectories(dir: &Path) -> Result<Vec<String>> {

@@ -138,7 +138,8 @@ pub(crate) enum Provider {
 /// The labels of one argument, as kubectl takes them: `a=b,c=d`.
 pub(crate) type Labels = Vec<(String, String)>;
 
-fn labels(text: &str) -> Result<Labels, SelectorError> {
+/// Reads such labels.
+pub(crate) fn labels(text: &str) -> Result<Labels, SelectorError> {
     text.split(',').map(label).collect()
 }
 

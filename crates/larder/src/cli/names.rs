@@ -3,14 +3,15 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use super::{AggregateMetricsArgs, Cli, Command, FetchArgs, SleepArgs, deploy_tool};
 
 /// Reads a command line that is not `larder`'s own.
 type Parse = fn(&[OsString]) -> Result<Cli, clap::Error>;
 
-const NAMES: [(&str, Parse); 2] = [("image-prefetcher", prefetcher), ("deploy", deploy_tool)];
+const NAMES: [(&str, Parse); 3] =
+    [("image-prefetcher", prefetcher), ("deploy", deploy_tool), ("kubectl-larder", plugin)];
 
 /// What was typed, under whatever name the program was called.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
@@ -51,10 +52,14 @@ fn prefetcher(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     Ok(Cli { verbose: 1, command })
 }
 
+/// A plugin of kubectl has all of larder's commands, and calls itself as it is typed.
+fn plugin(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let command = Cli::command().bin_name("kubectl larder").name("kubectl larder").no_binary_name(true);
+    Cli::from_arg_matches(&command.try_get_matches_from(arguments.iter().skip(1))?)
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     fn typed(line: &str) -> Result<Cli, clap::Error> {
@@ -69,6 +74,14 @@ mod tests {
         assert!(typed("image-prefetcher build a:1 -o x").is_err());
         assert!(typed("image-prefetcher").is_err());
         assert!(typed("image-prefetcher-2 build a:1 -o x").is_ok());
+    }
+
+    #[test]
+    fn a_plugin_of_kubectl_has_larders_commands_and_kubectls_name() {
+        let warm = typed("/bin/kubectl-larder warm redis:7 -n shop --wait").unwrap().command;
+        assert!(matches!(warm, Command::Warm(args) if args.wait));
+        let usage = typed("kubectl-larder warm").unwrap_err().to_string();
+        assert!(usage.contains("Usage: kubectl larder warm"), "{usage}");
     }
 
     #[test]

@@ -7,18 +7,28 @@ use larder_core::ImageRef;
 
 use super::AttachHydrateArgs;
 
+/// The containerd namespace that the kubelet's runtime service uses.
+pub(crate) const KUBELETS_NAMESPACE: &str = "k8s.io";
+
 /// Which containerd, and where Larder keeps its own things on the node.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ContainerdArgs {
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    /// The containerd namespace; the kubelet's is k8s.io
+    #[arg(long, value_name = "NS", default_value = KUBELETS_NAMESPACE)]
+    pub(crate) namespace: String,
+}
+
+/// The same without containerd's namespace, for a command that has another one.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct PlaceArgs {
     /// containerd's socket [default: the usual one where somebody listens]
     #[arg(long, value_name = "SOCKET")]
     pub(crate) containerd: Option<PathBuf>,
     /// containerd's root directory [default: as containerd says]
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// The containerd namespace; the kubelet's is k8s.io
-    #[arg(long, value_name = "NS", default_value = "k8s.io")]
-    pub(crate) namespace: String,
     /// Where disks are mounted, below it in disks/<id>
     #[arg(long, value_name = "DIR", default_value = "/var/lib/larder")]
     pub(crate) state_dir: PathBuf,

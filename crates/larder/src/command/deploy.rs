@@ -5,6 +5,8 @@ mod checks;
 #[cfg(test)]
 mod facts;
 #[cfg(test)]
+mod install;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod variants;

@@ -119,7 +119,7 @@ pub(super) fn run(args: FetchArgs) -> anyhow::Result<Exit> {
     match fetched? {
         Err(FetchError::Runtime(error)) => {
             printer::error(&error.into());
-            delivered.map(|()| Exit::NoRuntime)
+            delivered.map(|()| Exit::Unreachable)
         }
         Err(error) => Err(error.into()),
         Ok(report) if report.has_failures() => delivered.map(|()| Exit::Failed),

@@ -10,7 +10,7 @@ use larder_node::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use crate::cli::{AttachArgs, ContainerdArgs, DetachArgs};
+use crate::cli::{AttachArgs, ContainerdArgs, DetachArgs, PlaceArgs};
 use crate::exit::Exit;
 use crate::interrupt::or_interrupted;
 use crate::printer;
@@ -19,7 +19,7 @@ use super::UsageError;
 
 impl From<ContainerdArgs> for NodeOptions {
     fn from(args: ContainerdArgs) -> Self {
-        let ContainerdArgs { containerd, root, namespace, state_dir } = args;
+        let ContainerdArgs { place: PlaceArgs { containerd, root, state_dir }, namespace } = args;
         Self { socket: containerd, root, namespace, state_dir }
     }
 }

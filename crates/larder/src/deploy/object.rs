@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// A Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
 #[serde(untagged)]
 pub(crate) enum Object {
     /// Whom pods act as.

@@ -94,7 +94,7 @@ fn is_part(text: &str) -> bool {
 
 /// A number of nodes, or a part of all, that may be without the pod while it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct MaxUnavailable(pub(super) IntOrString);
+pub(crate) struct MaxUnavailable(pub(crate) IntOrString);
 
 /// A text is no number of nodes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]

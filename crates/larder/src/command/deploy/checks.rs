@@ -137,7 +137,18 @@ pub(super) fn mismatching_selector(objects: &[Object]) -> Vec<String> {
 
 /// Pods of which several could be on one node.
 pub(super) fn several_replicas(objects: &[Object]) -> Vec<String> {
-    of_templates(objects, |template| template.replicas.is_some_and(|replicas| replicas > 1))
+    of_templates(objects, |template| {
+        template.replicas.is_some_and(|replicas| replicas > 1) && !keeps_apart(template.pod())
+    })
+}
+
+/// Whether the pod would rather not be where another is.
+fn keeps_apart(pod: &PodSpec) -> bool {
+    let affinity = pod.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    affinity.is_some_and(|affinity| {
+        affinity.preferred_during_scheduling_ignored_during_execution.is_some()
+            || affinity.required_during_scheduling_ignored_during_execution.is_some()
+    })
 }
 
 /// Objects of an API that is not stable.

@@ -14,6 +14,7 @@ use super::checks::{
     misses_port, of_containers, of_long_running, of_pods, ports, several_replicas, unknown_account,
     writable_host_mount,
 };
+use super::install::installed;
 use super::variants::{all, objects};
 use crate::deploy::Object;
 
@@ -104,7 +105,7 @@ const DEFAULTS: [&str; 31] = [
 ];
 
 /// Rule, pod or container, and why it may be broken there.
-const EXCEPTIONS: [(&str, &str, &str); 10] = [
+const EXCEPTIONS: [(&str, &str, &str); 13] = [
     ("run-as-non-root", "prefetch/prefetch", "the runtime's socket is root's"),
     ("run-as-non-root", "attach/attach", "mounts on the host and writes containerd's snapshots"),
     ("privileged-container", "attach/attach", "AppArmor and SELinux let nobody else mount on the host"),
@@ -119,12 +120,15 @@ const EXCEPTIONS: [(&str, &str, &str); 10] = [
         "ready once the init container has ended well: that is the point",
     ),
     ("no-readiness-probe", "attach/sleep", "ready once the init container has ended well: that is the point"),
+    ("run-as-non-root", "agent/agent", "the runtime's socket is root's"),
+    ("automounted-token", "agent", "it watches and writes its node's set"),
+    ("automounted-token", "controller", "the API is all that it works on"),
 ];
 
 #[test]
 fn every_manifest_keeps_the_rules_but_for_the_exceptions_that_say_why() {
     let mut needed = BTreeSet::new();
-    for (line, objects) in all() {
+    for (line, objects) in all().chain(installed()) {
         for (rule, broken) in RULES {
             for place in broken(&objects) {
                 let exception = EXCEPTIONS.iter().find(|(name, at, _)| *name == rule && *at == place);
