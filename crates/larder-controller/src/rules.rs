@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
-use larder_api::{PullPolicy, ValidCache};
+use larder_api::{PullBy, PullPolicy, ValidCache};
 use larder_core::{ImageRef, ReferenceError};
 
 /// How the controller was told to decide.
@@ -22,6 +22,8 @@ pub struct Rules {
     pub allowed: Vec<AllowedRegistry>,
     /// Whose caches are taken; empty for everybody's.
     pub namespaces: BTreeSet<String>,
+    /// Whether something carries out pulls by Job; without, caches that want them are refused.
+    pub jobs: bool,
 }
 
 /// A registry, or a part of one, that images may come from: `registry.example`, `docker.io/library`.
@@ -66,6 +68,9 @@ impl Rules {
     pub(crate) fn forbidden(&self, namespace: &str, cache: &ValidCache) -> Option<String> {
         if !self.namespaces.is_empty() && !self.namespaces.contains(namespace) {
             return Some(format!("the controller takes no caches of namespace {namespace}"));
+        }
+        if !self.jobs && cache.pull_by == PullBy::Job {
+            return Some("pullBy: Job is not carried out by this version; use Agent".to_owned());
         }
         self.foreign(cache)
     }

@@ -274,3 +274,15 @@ fn a_cache_of_a_namespace_that_is_not_served_is_refused() {
     let message = world.caches["one"].status.clone().unwrap().message.unwrap();
     assert_eq!(message, "the controller takes no caches of namespace team");
 }
+
+#[test]
+fn a_cache_by_job_is_refused_where_nothing_carries_jobs_out() {
+    let mut world = World::with_nodes(1);
+    world.rules.jobs = false;
+    world.apply("one", json!({ "cacheSpec": [{ "images": ["x"] }], "pullBy": "Job" }));
+    world.settle();
+    assert!(world.sets.is_empty());
+    assert_eq!(world.told("one"), pair("Failed", "CacheSpecValidationFailed"));
+    let message = world.caches["one"].status.clone().unwrap().message.unwrap();
+    assert_eq!(message, "pullBy: Job is not carried out by this version; use Agent");
+}

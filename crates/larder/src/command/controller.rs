@@ -74,6 +74,7 @@ fn options(args: ControllerArgs) -> anyhow::Result<Options> {
         purge_deadline,
         allowed: allowed_registries,
         namespaces: namespaces.into_iter().collect(),
+        jobs: false,
     };
     let lease_namespace = lease_namespace.unwrap_or_else(own_namespace);
     Ok(Options { rules, metrics_address, lease_namespace, identity: identity() })

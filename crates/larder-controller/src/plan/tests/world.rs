@@ -37,6 +37,7 @@ impl World {
             purge_deadline: Duration::from_mins(5),
             allowed: Vec::new(),
             namespaces: std::collections::BTreeSet::new(),
+            jobs: true,
         };
         Self {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
