@@ -61,7 +61,11 @@ impl Publication {
         verify_every: Duration,
         now: Now,
     ) -> Option<Instant> {
-        let urgency = urgency(self.written.as_ref(), spec, status, about(verify_every, self.chance));
+        let mut urgency = urgency(self.written.as_ref(), spec, status, about(verify_every, self.chance));
+        if self.failures > 0 {
+            // A write that was not answered may have been taken all the same.
+            urgency = urgency.max(Urgency::Settled);
+        }
         if urgency == Urgency::None {
             self.changed = None;
             return None;

@@ -107,6 +107,17 @@ fn nothing_is_written_that_is_written_already_until_confirmations_are_old() {
 }
 
 #[test]
+fn after_a_write_that_failed_the_truth_is_written_also_where_it_is_what_was_written_before() {
+    let clock = Clock::new();
+    let mut publication = Publication::of(Some(status(vec![warm("a", 1000)])), 0.5);
+    publication.failed(clock.0);
+    let same = status(vec![warm("a", 1000)]);
+    assert_eq!(clock.since(due(&mut publication, &same, clock.0)), Some(1.0));
+    publication.wrote(same.clone(), clock.after(1.0));
+    assert_eq!(due(&mut publication, &same, clock.after(1.0)), None);
+}
+
+#[test]
 fn a_confirmation_that_was_asked_for_is_written_soon() {
     let wanted = |after: i64| larder_api::ImageWanted {
         image: "r.io/a:1".to_owned(),
