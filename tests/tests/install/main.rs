@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's own mistakes may panic")]
 
 mod applied;
+mod least;
 mod rendered;
 mod rights;
 mod values;

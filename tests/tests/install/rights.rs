@@ -16,7 +16,7 @@ const CONTROLLER: &str = "system:serviceaccount:larder-system:larder-controller"
 const AGENT: &str = "system:serviceaccount:larder-system:larder-agent";
 
 /// User, verb, `resource.group/name` (subresource behind a colon), namespace ("" for all or none), and whether that is allowed.
-const TABLE: [(&str, &str, &str, &str, bool); 27] = [
+const TABLE: [(&str, &str, &str, &str, bool); 28] = [
     (CONTROLLER, "patch", "imagecaches.kubefledged.io:status", "shop", true),
     (CONTROLLER, "patch", "imagecaches.kubefledged.io", "shop", true),
     (CONTROLLER, "create", "imagecaches.kubefledged.io", "shop", false),
@@ -25,8 +25,9 @@ const TABLE: [(&str, &str, &str, &str, bool); 27] = [
     (CONTROLLER, "delete", "nodeimagesets.kubefledged.io", "", true),
     (CONTROLLER, "patch", "nodes:status", "", true),
     (CONTROLLER, "patch", "nodes", "", false),
-    (CONTROLLER, "create", "jobs.batch", "shop", true),
-    (CONTROLLER, "list", "pods", "", true),
+    (CONTROLLER, "create", "jobs.batch", "shop", false),
+    (CONTROLLER, "list", "pods", "", false),
+    (CONTROLLER, "patch", "nodeimagesets.kubefledged.io:status", "", false),
     (CONTROLLER, "create", "pods", "shop", false),
     (CONTROLLER, "get", "secrets/registry", "shop", false),
     (CONTROLLER, "patch", "leases.coordination.k8s.io/larder-controller", "larder-system", true),

@@ -13,7 +13,7 @@ const FILES: [&str; 3] = ["base/controller.yaml", "base/agent.yaml", "base/users
 /// Kinds about which there are no rules.
 const OTHERS: [&str; 2] = ["PodDisruptionBudget", "PriorityClass"];
 /// Commands of the install that this program has.
-const CHECKED: [&str; 1] = ["release-caches"];
+const CHECKED: [&str; 3] = ["controller", "agent", "release-caches"];
 
 fn documents(file: &str) -> Vec<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy").join(file);
