@@ -161,7 +161,9 @@ async fn attach_staged(
         Ok(mut session) => {
             let attached = Box::pin(session.attach(&images)).await;
             let untidy = session.repositories_to_tidy(&images);
-            let clean = untidy.is_empty() && session.only_added(&attached);
+            // What keeps a disk from its release may be garbage by now.
+            let released = !state.records()?.iter().any(|record| record.images.is_empty());
+            let clean = released && untidy.is_empty() && session.only_added(&attached);
             heal::drop_orphans(node, &untidy).await.map(|()| (attached, clean))
         }
         Err(error) => Err(error),
