@@ -156,14 +156,14 @@ async fn attach_staged(
 ) -> Result<Vec<AttachedImage>, AttachError> {
     let wanted = |image: &&Image| names.contains(&record_name(&image.reference));
     let images: Vec<&Image> = staged.disk.images.iter().filter(wanted).collect();
+    // What keeps a disk from its release may be garbage by now.
+    let waits = state.records()?.iter().any(|record| record.images.is_empty());
     let lease = node.containerd.create_lease(&state.owner(), SystemTime::now() + LEASE_LIFE).await?;
     let attached = match Session::open(node, &lease, state, staged, pin).await {
         Ok(mut session) => {
             let attached = Box::pin(session.attach(&images)).await;
             let untidy = session.repositories_to_tidy(&images);
-            // What keeps a disk from its release may be garbage by now.
-            let released = !state.records()?.iter().any(|record| record.images.is_empty());
-            let clean = released && untidy.is_empty() && session.only_added(&attached);
+            let clean = !waits && untidy.is_empty() && session.only_added(&attached);
             heal::drop_orphans(node, &untidy).await.map(|()| (attached, clean))
         }
         Err(error) => Err(error),
