@@ -149,7 +149,7 @@ pub enum ImageReason {
     InvalidReference,
     /// A pull failed; it is tried again.
     PullFailed,
-    /// No attempt can succeed: it is tried again with the next refresh, or when the spec changes.
+    /// No attempt can succeed: it is tried again with the next refresh, or when the set names other images.
     PullRefused,
     /// A pull secret cannot be read with the agent's rights, and nothing else opens the registry; it is tried again.
     SecretNotReadable,
