@@ -102,7 +102,7 @@ fn afterwards(registry: &Registry, containerd: &Containerd) -> Result<()> {
     let extra = ImageBuilder::default().layer(&extra).cmd(&["/bin/busybox", "true"]).build();
     let extra = registry.push(&extra, "demo/extra:1")?.to_string();
     let socket = text(&containerd.socket());
-    timed(&["fetch", "--cri-socket", &socket, &extra].map(str::to_owned))?;
+    timed(&["fetch", "--min-free=0", "--cri-socket", &socket, &extra].map(str::to_owned))?;
     status(containerd, 0)?;
 
     say("\ntaking the disk away");
